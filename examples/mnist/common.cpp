@@ -1,0 +1,163 @@
+// Command line, data and files of the MNIST programs.
+#include "common.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <new>
+
+#include "tenon/error.hpp"
+#include "tenon/io.hpp"
+#include "tenon/log.hpp"
+
+namespace mnist {
+namespace {
+
+using namespace tenon;
+
+constexpr const char* exit_codes =
+    "Exit codes: 0 done, 2 wrong usage, 3 bad data, 4 bad weight file, 5 input or output failed, 6 loss not finite,\n"
+    "7 out of memory, 8 device not usable, 130 interrupted and saved, 143 terminated and saved, 1 anything else.";
+
+std::atomic<int> signal_received{0};
+static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may touch nothing else");
+
+void remember_signal(int signal) { signal_received = signal; }
+
+/// A check for CLI11: an empty string for a value that may pass, else what is wrong with it.
+template <class Check>
+CLI::Validator validator(Check check, const char* what) {
+  return {[check](std::string& value) { return check(value); }, what};
+}
+
+std::string check_device(const std::string& value) {
+  const bool numbered = value.starts_with("cuda:") && value.size() > 5 && value.find_first_not_of("0123456789", 5) == std::string::npos;
+  return value == "auto" || value == "cpu" || value == "cuda" || numbered ? "" : "expected auto, cpu, cuda or cuda:N, found " + value;
+}
+
+std::string check_precision(const std::string& value) { return value == "fp32" ? "" : "only fp32 exists yet, found " + value; }
+
+std::string check_rate(const std::string& value) {
+  float rate = 0;
+  return CLI::detail::lexical_cast(value, rate) && std::isfinite(rate) && rate > 0 ? "" : "expected a number above 0, found " + value;
+}
+
+void describe(CLI::App& app, Flags& f) {
+  app.add_option("--data-folder", f.data_folder, "Folder with MNIST's four files, or whose subfolder mnist has them");
+  app.add_flag("--download", f.download, "Fetch the files that are missing");
+  app.add_option("--batch-size", f.batch_size, "Images in a minibatch")->check(CLI::Range(1, 60000))->capture_default_str();
+  app.add_option("--epochs", f.epochs, "Sweeps over the training images; 0 only evaluates")->check(CLI::Range(0, 1000000))->capture_default_str();
+  app.add_option("--learning-rate", f.learning_rate, "Step size of the optimizer")->check(validator(check_rate, "FLOAT > 0"))->capture_default_str();
+  app.add_option("--device", f.device, "Where to run")->check(validator(check_device, "auto|cpu|cuda[:N]"))->capture_default_str();
+  app.add_option("--provider", f.provider, "Kernels to use, for all ops or by op: cpu.eigen, or conv2d=cpu.eigen,*=cpu.avx2");
+  app.add_option("--precision", f.precision, "Arithmetic")->check(validator(check_precision, "fp32"))->capture_default_str();
+  app.add_option("--threads", f.threads, "Threads on the CPU; 0 for one per core")->check(CLI::Range(0, 1024))->capture_default_str();
+  app.add_option("--seed", f.seed, "Of the initial weights, the order of the images and the dropout")->capture_default_str();
+  app.add_option("--outputs", f.outputs, "Folder for weights and logs; made where missing")->capture_default_str();
+  app.add_option("--load", f.load, "Weight file to begin with");
+  app.add_flag("--quiet", f.quiet, "No progress lines");
+  app.footer(exit_codes);
+}
+
+int fail(const std::string& program, const std::string& message, int code) {
+  std::fprintf(stderr, "%s: %s\n", program.c_str(), message.c_str());
+  return code;
+}
+
+}  // namespace
+
+int run_program(int argc, char** argv, const Flags& defaults, const std::function<void(const Flags&)>& body) {
+  Flags flags = defaults;
+  const auto code = [](ExitCode c) { return static_cast<int>(c); };
+  try {
+    CLI::App app(flags.about, flags.program);
+    describe(app, flags);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::CallForHelp&) {
+      say("{}", app.help());
+      return 0;
+    } catch (const CLI::ParseError& error) {
+      return fail(flags.program, fmt::format("{}\nRun {} --help for the flags.", error.what(), flags.program), code(ExitCode::usage));
+    }
+    signal(SIGPIPE, SIG_IGN);
+    log_to_stderr();
+    body(flags);
+  } catch (const Error& error) {
+    return fail(flags.program, error.what(), code(error.code()));
+  } catch (const std::bad_alloc&) {
+    return fail(flags.program, "not enough memory", code(ExitCode::memory));
+  } catch (const std::exception& error) {
+    return fail(flags.program, error.what(), 1);
+  }
+  if (const int signal = signal_received) return fail(flags.program, "stopped by a signal, weights saved", 128 + signal);
+  return 0;
+}
+
+Outputs prepare_outputs(const Flags& flags) {
+  const std::filesystem::path folder(flags.outputs);
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  // create_directories is content with a folder that is there; only writing tells whether one may.
+  std::string probe = (folder / ".tenon-XXXXXX").string();
+  const int fd = error ? -1 : ::mkostemp(probe.data(), O_CLOEXEC);
+  if (fd < 0) {
+    const std::string reason = error ? error.message() : std::strerror(errno);
+    throw IoError(fmt::format("[--outputs] cannot write to the folder {}: {}", flags.outputs, reason));
+  }
+  ::close(fd);
+  ::unlink(probe.c_str());
+  const std::string stem = (folder / flags.program).string();
+  return {stem + ".safetensors", stem + "_metrics.jsonl", stem + "_epochs.csv"};
+}
+
+MnistData load_data(const Flags& flags) {
+  return load_mnist({.data_folder = flags.data_folder,
+                     .download = flags.download,
+                     .log = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }});
+}
+
+Dataset one_hot(const Dataset& digits) {
+  const auto& [name, labels] = digits.targets().at(0);
+  Array rows(DType::f32, {digits.size(), 10});
+  const auto from = labels.data.values<std::uint8_t>();
+  const auto to = rows.values<float>();
+  for (std::size_t i = 0; i < from.size(); ++i) to[10 * i + from[i]] = 1.f;
+  return Dataset(digits.inputs(), {{name, Column{rows}}});
+}
+
+std::string shape_text(const Array& array) {
+  return fmt::format("({}{})", fmt::join(array.shape().extents(), ", "), array.shape().rank() == 1 ? "," : "");
+}
+
+StopOnSignal::StopOnSignal() {
+  struct sigaction action {};
+  action.sa_handler = remember_signal;
+  action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
+  for (const int s : {SIGINT, SIGTERM}) sigaction(s, &action, nullptr);
+}
+
+StopOnSignal::~StopOnSignal() {
+  for (const int s : {SIGINT, SIGTERM}) signal(s, SIG_DFL);
+}
+
+void StopOnSignal::on_steps(std::span<const StepRecord>, TrainControl& control) {
+  if (received()) control.stop(signal_received == SIGINT ? "interrupted" : "terminated");
+}
+
+bool StopOnSignal::received() { return signal_received != 0; }
+
+void save_weights(const History& history, const Model& model, const Outputs& outputs) {
+  if (history.summary.halted) throw NumericError("[train] " + history.summary.reason + ": nothing was saved; try a smaller --learning-rate");
+  save(model, outputs.weights);
+  say("Saved {}\n", outputs.weights);
+}
+
+}  // namespace mnist

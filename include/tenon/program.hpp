@@ -1,0 +1,211 @@
+// Compiling: a model, a loss and an optimizer become one fixed plan of kernel calls over one arena of memory.
+#pragma once
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "tenon/batch.hpp"
+#include "tenon/losses.hpp"
+#include "tenon/nn.hpp"
+#include "tenon/optim.hpp"
+#include "tenon/parameters.hpp"
+
+namespace tenon {
+
+class Predictor;
+
+/// A function of named inputs to named outputs, and the parameters it owns. Copies share the parameters.
+class Model {
+ public:
+  Model(const nn::Sequential& net);  // NOLINT: a Sequential is a model from "x" to "y"
+  template <class F>
+    requires std::is_invocable_r_v<Values, const F&, Values>
+  explicit Model(F f) : Model(std::function<Values(Values)>(std::move(f)), std::make_shared<Parameters>()) {}
+  Model(std::function<Values(Values)> f, std::shared_ptr<Parameters> parameters);
+
+  [[nodiscard]] Values operator()(const Values& in) const { return f_(in); }
+  [[nodiscard]] Parameters& parameters() const { return *parameters_; }
+  [[nodiscard]] std::shared_ptr<Parameters> shared_parameters() const { return parameters_; }
+  /// Architecture as JSON, where the model can be written down.
+  [[nodiscard]] std::string config() const { return config_ ? config_() : std::string{}; }
+  /// Thread-safe prediction. Inputs must be known: from compile(), fit() or load().
+  [[nodiscard]] Predictor predictor(const std::string& device = "auto", int threads = 0) const;
+
+  struct Inputs;
+  [[nodiscard]] Inputs& inputs() const { return *inputs_; }
+
+ private:
+  std::function<Values(Values)> f_;
+  std::shared_ptr<Parameters> parameters_;
+  std::shared_ptr<Inputs> inputs_;
+  std::function<std::string()> config_;
+};
+
+/// A named value without its batch axis.
+struct InputSpec {
+  std::string name;
+  Shape shape;
+  DType dtype = DType::f32;
+};
+struct Model::Inputs {
+  std::vector<InputSpec> specs;
+};
+
+/// A scalar of outputs and targets. Takes a Criterion, or a callable of two Tensors or of two Values.
+class Loss {
+ public:
+  Loss() = default;
+  template <class F>
+    requires std::is_invocable_r_v<Tensor, const F&, Tensor, Tensor> || std::is_invocable_r_v<Tensor, const F&, Values, Values>
+  Loss(F f) {  // NOLINT: every such callable is a loss
+    if constexpr (std::is_invocable_r_v<Tensor, const F&, Tensor, Tensor>)
+      f_ = [f](const Values& y, const Values& t) { return f(y.only(), t.only()); };
+    else
+      f_ = std::move(f);
+  }
+  [[nodiscard]] Tensor operator()(const Values& y, const Values& t) const { return f_(y, t); }
+  [[nodiscard]] explicit operator bool() const { return static_cast<bool>(f_); }
+
+ private:
+  std::function<Tensor(const Values&, const Values&)> f_;
+};
+
+/// A criterion of the output and the target of one name, reported every step.
+struct Metric {
+  std::string output;  // empty: the only one
+  Criterion criterion = accuracy;
+};
+
+/// Parameters whose name matches get another learning rate or decay. The first match counts.
+struct ParameterGroup {
+  std::string match;
+  float lr_scale = 1.f;
+  std::optional<float> weight_decay{};
+};
+
+/// Where and how a program runs.
+struct Options {
+  std::string device = "auto";     // auto | cpu | cuda[:N]
+  std::string precision = "fp32";  // fp32
+  std::string providers;           // "cpu.eigen", "conv2d=cpu.eigen,*=cpu.avx2"; empty: TENON_PROVIDERS, else the best
+  int threads = 0;                 // 0: OMP_NUM_THREADS, else one per core
+  std::uint64_t seed = 0;
+  DType dtype = DType::f32;  // f64 runs on the reference provider only
+  bool fuse = true;
+};
+
+struct CompileOptions {
+  std::vector<InputSpec> inputs, targets;
+  Loss loss;
+  Optimizer optimizer = Sgd{};
+  float clip_norm = 0.f;  // 0: off; else gradients scale by min(1, clip_norm / norm of all)
+  int accumulate = 1;     // micro-batches in one update
+  std::vector<std::string> frozen;   // patterns of parameters that stay; one that matches nothing is an error
+  std::vector<std::string> observe;  // "grad:head.*", "param:*", or an output's name
+  std::vector<Metric> metrics;
+  std::vector<ParameterGroup> groups;
+  Options run{};
+};
+
+struct NamedValue {
+  std::string name;
+  double value = 0;
+};
+
+/// Scalars of one step; the spans point into the program and hold until its next call.
+struct StepResult {
+  double loss = 0;
+  std::span<const NamedValue> metrics;
+  bool updated = false;  // false between the micro-batches of an accumulated update
+  bool halted = false;   // the loss was not finite: nothing was updated, nor will be
+};
+
+/// What ran where, for banners and tests.
+struct PlanEntry {
+  std::string op, provider, shape;
+  std::int64_t offset = 0, bytes = 0;
+  double microseconds = 0, flops = 0, traffic = 0;
+  bool canonical = true, naive = false;
+};
+
+class Program {
+ public:
+  Program(Program&&) noexcept;
+  Program& operator=(Program&&) noexcept;
+  ~Program();
+
+  /// One micro-batch: forward, backward, and the update when `accumulate` of them are in. Throws DataError for a label
+  /// or id out of range; UsageError where the batch does not fit. Allocates nothing once the batch shape was seen.
+  StepResult step(const Batch& batch);
+  /// Loss and metrics without training.
+  StepResult evaluate(const Batch& batch);
+  /// Outputs in the model's order.
+  [[nodiscard]] std::vector<Array> predict(const std::vector<Array>& inputs);
+  /// Copy of an observed value after step(). Throws UsageError that lists the names there are.
+  [[nodiscard]] Array observed(const std::string& name) const;
+  /// Copy of a parameter's gradient after step().
+  [[nodiscard]] Array gradient(const std::string& parameter) const;
+
+  [[nodiscard]] Parameters& parameters() const;
+  [[nodiscard]] std::int64_t updates() const;
+  /// Philox words for the next steps, and the micro-batch count in them.
+  void start_epoch(std::uint32_t epoch);
+  /// Overrides the optimizer's schedule from the next update on; nullopt returns to it.
+  void set_learning_rate(std::optional<float> lr);
+  [[nodiscard]] float learning_rate() const;
+
+  enum class Mode : std::uint8_t { train, evaluate, predict };
+  /// The plan for a batch size, compiled if need be.
+  [[nodiscard]] std::vector<PlanEntry> plan(Mode mode, std::int64_t batch);
+  /// The same as a table: #, op, provider, shape, offset, bytes, microseconds (measured with TENON_VERBOSE=time).
+  [[nodiscard]] std::string plan_table(Mode mode, std::int64_t batch);
+  /// `cpu: Intel ..., 2 threads, avx512; fp32`
+  [[nodiscard]] std::string banner() const;
+  [[nodiscard]] std::size_t arena_bytes() const;
+
+ private:
+  friend Program compile(const Model&, CompileOptions);
+  struct Impl;
+  explicit Program(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Traces the model, declares its parameters on the first call, and checks everything that can be checked.
+[[nodiscard]] Program compile(const Model& model, CompileOptions options);
+
+/// Prediction that many threads may call at once: each call runs the shared plan on an arena of its own.
+class Predictor {
+ public:
+  /// Inputs with the batch axis, in the model's order; outputs likewise.
+  [[nodiscard]] std::vector<Array> operator()(const std::vector<Array>& inputs) const;
+  [[nodiscard]] Array operator()(const Array& input) const { return (*this)(std::vector<Array>{input}).at(0); }
+
+ private:
+  friend class Model;
+  struct Impl;
+  explicit Predictor(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  std::shared_ptr<Impl> impl_;
+};
+
+/// The value of a tensor of a graph of constants: a one-off run on the CPU, for debugging and as a plain tensor library.
+[[nodiscard]] Array eval(Tensor tensor, const Options& options = {});
+
+/// A graph to put constants into for eval().
+class Scratch {
+ public:
+  Scratch();
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  [[nodiscard]] Tensor operator()(Array value);
+
+ private:
+  std::unique_ptr<Graph> graph_;
+};
+
+}  // namespace tenon

@@ -1,0 +1,197 @@
+// Binding of matmul, conv2d and their gradients: geometry and the layout of the workspace.
+#include "kernels/common/geometry_of.hpp"
+#include "kernels/common/order.hpp"
+#include "kernels/cpu/bind_support.hpp"
+
+namespace tenon::cpu {
+namespace {
+
+/// Hands out the workspace in floats; every part starts on a cache line.
+class Workspace {
+ public:
+  std::int64_t take(std::int64_t floats) {
+    const std::int64_t at = floats_;
+    floats_ += (floats + 15) / 16 * 16;
+    return at;
+  }
+  [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(floats_) * sizeof(float); }
+
+ private:
+  std::int64_t floats_ = 0;
+};
+
+std::int64_t rounded(std::int64_t n, std::int64_t block) { return (n + block - 1) / block * block; }
+
+// --- matmul -------------------------------------------------------------------------------------------------------
+
+/// A matrix by strides.
+struct Matrix {
+  std::int32_t in;
+  std::int64_t rows, cols, row, col;
+};
+Matrix operand(const Problem& p, std::int32_t i, bool transposed) {
+  const std::int64_t r = p.in[i].shape[0], c = p.in[i].shape[1];
+  return transposed ? Matrix{i, c, r, 1, c} : Matrix{i, r, c, c, 1};
+}
+Matrix turned(Matrix m) { return {m.in, m.cols, m.rows, m.col, m.row}; }
+
+GemmGeometry product(const Matrix& a, const Matrix& b) {
+  GemmGeometry g{};
+  g.m = a.rows;
+  g.n = b.cols;
+  g.k = a.cols;
+  g.a_row = a.row;
+  g.a_col = a.col;
+  g.b_row = b.row;
+  g.b_col = b.col;
+  g.a_in = a.in;
+  g.b_in = b.in;
+  return g;
+}
+
+Bound bind_gemm(GemmGeometry g, const Microkernels& m) {
+  const std::int64_t panel = 2 * m.width, panels = (g.n + panel - 1) / panel;
+  const std::int64_t depth = order::tree_depth(order::chunks(g.k, order::k_chunk));
+  Workspace w;
+  if (g.prologue.any) g.dz_at = w.take(g.dz_rows * g.dz_cols);
+  g.a_at = w.take(g.m * g.k);
+  g.b_at = w.take(panels * panel * g.k);
+  g.stack_at = w.take(depth > 1 ? g.m * panels * panel * depth : 0);
+  if (g.bias_grad) g.sums_at = w.take(g.dz_cols * order::tree_depth(order::chunks(g.dz_rows, order::k_chunk)));
+  return make_step(m.gemm, g, w.bytes());
+}
+
+Bound bind_matmul(const Problem& p, const Kernel& row) {
+  const auto& o = p.as<op::MatMul>();
+  if (auto why = refuse_unless_f32(p, p.ins)) return *why;
+  GemmGeometry g = product(operand(p, 0, o.transpose_a), operand(p, 1, o.transpose_b));
+  g.bias = o.epilogue.bias;
+  g.activation = o.epilogue.activation;
+  g.alpha = o.epilogue.alpha;
+  g.dropout = o.epilogue.dropout;
+  g.site = o.epilogue.site;
+  g.mask = o.epilogue.saves_mask();
+  return bind_gemm(g, micro(row));
+}
+
+/// The gradient's side of the geometry: dz of the forward op's output (rows, cols).
+void set_prologue(GemmGeometry& g, const op::Epilogue& e, const Problem& p) {
+  g.prologue = {e.gradient_reads_saved(), e.saves_mask(), e.activation, e.alpha, e.dropout};
+  g.dz_rows = p.in[0].shape[0];
+  g.dz_cols = p.in[0].shape[1];
+}
+
+Bound bind_matmul_grad_a(const Problem& p, const Kernel& row) {
+  const op::MatMul& o = p.as<op::MatMulGradA>().forward;
+  if (auto why = refuse_unless_f32(p, 2)) return *why;
+  const Matrix dz = operand(p, 0, false), b = turned(operand(p, 1, o.transpose_b));
+  // ga = dz b^T; of a transposed a it is b dz^T, which keeps the result row-major.
+  GemmGeometry g = o.transpose_a ? product(turned(b), turned(dz)) : product(dz, b);
+  set_prologue(g, o.epilogue, p);
+  return bind_gemm(g, micro(row));
+}
+
+Bound bind_matmul_grad_b(const Problem& p, const Kernel& row) {
+  const op::MatMul& o = p.as<op::MatMulGradB>().forward;
+  if (auto why = refuse_unless_f32(p, 2)) return *why;
+  const Matrix dz = operand(p, 0, false), a = turned(operand(p, 1, o.transpose_a));
+  GemmGeometry g = o.transpose_b ? product(turned(dz), turned(a)) : product(a, dz);
+  set_prologue(g, o.epilogue, p);
+  g.bias_grad = o.epilogue.bias;
+  return bind_gemm(g, micro(row));
+}
+
+// --- conv2d -------------------------------------------------------------------------------------------------------
+
+Conv2dPlan conv_plan(const Problem& p, const Microkernels& m) {
+  Conv2dPlan c{};
+  c.g = conv_geometry(p);
+  const ConvGeometry& g = c.g;
+  c.cg = g.c / g.groups;
+  c.kg = g.k / g.groups;
+  // What the windows reach; an image without padding is used where it lies.
+  const std::int32_t reach_h = (g.oh - 1) * g.stride_h + (g.kh - 1) * g.dilation_h + 1;
+  const std::int32_t reach_w = (g.ow - 1) * g.stride_w + (g.kw - 1) * g.dilation_w + 1;
+  const bool inside = g.pad_top == 0 && g.pad_left == 0 && reach_h <= g.h && reach_w <= g.w;
+  c.padded_h = inside ? g.h : std::max(reach_h, g.pad_top + 1);
+  c.padded_w = inside ? g.w : std::max(reach_w, g.pad_left + 1);
+  c.panels = static_cast<std::int32_t>((c.kg + 2 * m.width - 1) / (2 * m.width));
+  return c;
+}
+
+std::int64_t padded_floats(const Conv2dPlan& c) {
+  const bool padded = c.padded_h != c.g.h || c.padded_w != c.g.w;
+  return padded ? std::int64_t{c.padded_h} * c.padded_w * c.g.c : 0;
+}
+std::int64_t terms_of(const Conv2dPlan& c) { return std::int64_t{c.g.kh} * c.g.kw * c.cg; }
+
+Bound finish(Conv2dPlan& c, RunFn run, std::int64_t filter, std::int64_t scratch, std::int64_t partials) {
+  Workspace w;
+  c.filter_at = w.take(filter);
+  c.scratch_each = rounded(scratch, 16);
+  c.scratch_at = w.take(c.scratch_each * most_threads);
+  c.partial_at = w.take(partials);
+  return make_step(run, c, w.bytes());
+}
+
+/// Offsets into an image are 32-bit in the lists of live terms.
+std::optional<Refusal> refuse_large(const Conv2dPlan& c) {
+  if (std::int64_t{c.padded_h} * c.padded_w * c.g.c >= std::int64_t{1} << 31) return Refusal{"images of 2^31 elements and more"};
+  return std::nullopt;
+}
+
+Bound bind_conv2d(const Problem& p, const Kernel& row) {
+  const Microkernels& m = micro(row);
+  if (auto why = refuse_unless_f32(p, p.ins)) return *why;
+  Conv2dPlan c = conv_plan(p, m);
+  const std::int64_t panel = 2 * m.width, depth = order::tree_depth(order::chunks(terms_of(c), order::k_chunk));
+  const std::int64_t stack = std::int64_t{c.g.ow} * panel * depth * (c.g.pool ? 2 : 1);
+  return finish(c, m.conv2d_direct, std::int64_t{c.g.groups} * c.panels * panel * terms_of(c), padded_floats(c) + stack, 0);
+}
+
+Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
+  const Microkernels& m = micro(row);
+  if (auto why = refuse_unless_f32(p, 2)) return *why;
+  Conv2dPlan c = conv_plan(p, m);
+  if (auto why = refuse_large(c)) return *why;
+  const std::int64_t dense = c.g.pool ? 0 : std::int64_t{c.g.oh} * c.g.ow * c.g.k;
+  return finish(c, m.conv2d_grad_input, terms_of(c) * c.g.k, padded_floats(c) + dense + 2 * std::int64_t{c.g.k}, 0);
+}
+
+Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
+  const Microkernels& m = micro(row);
+  if (auto why = refuse_unless_f32(p, 2)) return *why;
+  Conv2dPlan c = conv_plan(p, m);
+  if (auto why = refuse_large(c)) return *why;
+  const ConvGeometry& g = c.g;
+  const std::int64_t positions = std::int64_t{g.oh} * g.ow, panel = 2 * m.width;
+  // Lists pay where dead terms are many and a window's row fills vectors: neighbouring taps must be neighbours in memory.
+  c.by_channel = g.pool && g.groups == 1 && g.dilation_w == 1 && g.kw * g.c >= m.width;
+  std::int64_t scratch = 0, partial = 0;
+  if (c.by_channel) {
+    const std::int64_t vectors = std::int64_t{g.kh} * ((std::int64_t{g.kw} * g.c + m.width - 1) / m.width);
+    scratch = 2 * positions * g.k + 2 * g.k + 2 * g.k + vectors;
+    partial = terms_of(c) * g.k;
+  } else {
+    scratch = positions * g.groups * c.panels * panel + positions * g.k;
+    partial = g.groups * terms_of(c) * c.panels * panel;
+  }
+  c.partial_each = rounded(partial + (g.bias ? g.k : 0), 16);
+  return finish(c, m.conv2d_grad_filter, 0, padded_floats(c) + scratch, c.partial_each * order::chunks(g.n, order::sample_group));
+}
+
+}  // namespace
+
+void append_contraction_rows(KernelTable& table, const Microkernels& m) {
+  const std::int32_t tile = m.width == 16 ? 14 : 6;
+  const Edges gemm{{m.width, 2 * m.width, tile, static_cast<std::int32_t>(order::k_chunk), 16, 2 * static_cast<std::int32_t>(order::k_chunk)}};
+  const Edges conv{{m.width, 2 * m.width, tile, static_cast<std::int32_t>(order::sample_group), 3 * m.width, 4}};
+  table.push_back(row<op::MatMul>(m, bind_matmul, gemm));
+  table.push_back(row<op::MatMulGradA>(m, bind_matmul_grad_a, gemm));
+  table.push_back(row<op::MatMulGradB>(m, bind_matmul_grad_b, gemm));
+  table.push_back(row<op::Conv2d>(m, bind_conv2d, conv));
+  table.push_back(row<op::Conv2dGradInput>(m, bind_conv2d_grad_input, conv));
+  table.push_back(row<op::Conv2dGradFilter>(m, bind_conv2d_grad_filter, conv));
+}
+
+}  // namespace tenon::cpu

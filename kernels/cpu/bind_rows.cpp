@@ -1,0 +1,50 @@
+// Binds softmax and its family: work on the rows of a matrix.
+#include <limits>
+
+#include "kernels/cpu/bind_support.hpp"
+
+namespace tenon::cpu {
+namespace {
+
+constexpr int none = -1;
+
+/// `scores` and `target` are indices of operands.
+Bound bind(const Problem& p, RunFn run, int scores, int target, bool log) {
+  const Shape& x = p.in[scores].shape;
+  if (x.rank() == 0) return Refusal{"expects at least one axis, found a scalar"};
+  const DType labels = target == none ? DType::f32 : p.in[target].dtype;
+  for (int i = 0; i < p.ins; ++i) {
+    if (i == target && (labels == DType::i32 || labels == DType::u8)) continue;
+    if (p.in[i].dtype != DType::f32) return refuse_dtype(i == target ? "i32, u8 or f32" : "f32", i, p.in[i].dtype);
+  }
+  const std::int64_t cols = x[x.rank() - 1];
+  if (cols > std::numeric_limits<std::int32_t>::max()) return Refusal{"expects rows of less than 2^31 elements"};
+  return make_step(run, RowsGeometry{x.product(0, x.rank() - 1), cols, log, labels});
+}
+
+Bound bind_softmax(const Problem& p, const Kernel& row) {
+  return bind(p, micro(row).softmax, 0, none, p.as<op::Softmax>().log);
+}
+Bound bind_softmax_grad(const Problem& p, const Kernel& row) {
+  return bind(p, micro(row).softmax_grad, 1, none, p.as<op::SoftmaxGrad>().log);
+}
+Bound bind_softmax_crossentropy(const Problem& p, const Kernel& row) {
+  return bind(p, micro(row).softmax_crossentropy, 0, 1, false);
+}
+Bound bind_softmax_crossentropy_grad(const Problem& p, const Kernel& row) {
+  return bind(p, micro(row).softmax_crossentropy_grad, 1, 2, false);
+}
+Bound bind_correct(const Problem& p, const Kernel& row) { return bind(p, micro(row).correct, 0, 1, false); }
+
+}  // namespace
+
+void append_row_rows(KernelTable& table, const Microkernels& m) {
+  const Edges edges{{m.width, 16, 4096}};
+  table.push_back(row<op::Softmax>(m, bind_softmax, edges));
+  table.push_back(row<op::SoftmaxGrad>(m, bind_softmax_grad, edges));
+  table.push_back(row<op::SoftmaxCrossEntropy>(m, bind_softmax_crossentropy, edges));
+  table.push_back(row<op::SoftmaxCrossEntropyGrad>(m, bind_softmax_crossentropy_grad, edges));
+  table.push_back(row<op::Correct>(m, bind_correct, edges));
+}
+
+}  // namespace tenon::cpu

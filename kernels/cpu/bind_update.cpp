@@ -1,0 +1,96 @@
+// Binds the updates: optimizer steps over slab ranges, gradient accumulation, clipping, running means, the loss check.
+#include "kernels/common/order.hpp"
+#include "kernels/cpu/bind_support.hpp"
+
+namespace tenon::cpu {
+namespace {
+
+/// Operands: parameter, gradient, `states` states, and the clip scale where the gradient is clipped.
+Bound bind_rule(const Problem& p, RunFn run, const op::UpdateCommon& common, int states, UpdateGeometry g) {
+  const int expected = 2 + states + (common.clipped ? 1 : 0);
+  if (p.ins != expected || p.outs != 1 + states)
+    return Refusal{"expects " + std::to_string(expected) + " operands and " + std::to_string(1 + states) +
+                   " results, found " + std::to_string(p.ins) + " and " + std::to_string(p.outs)};
+  if (auto refusal = refuse_unless_f32(p, p.ins)) return *refusal;
+  g.n = p.in[0].shape.elements();
+  g.lr_scale = common.lr_scale;
+  g.weight_decay = common.weight_decay;
+  g.clipped = common.clipped;
+  return make_step(run, g);
+}
+
+Bound bind_sgd(const Problem& p, const Kernel& row) {
+  const auto& u = p.as<op::SgdUpdate>();
+  UpdateGeometry g{};
+  g.a = u.momentum;
+  g.flag = u.nesterov;
+  return bind_rule(p, micro(row).sgd, u.common, u.momentum != 0.f ? 1 : 0, g);
+}
+Bound bind_adadelta(const Problem& p, const Kernel& row) {
+  const auto& u = p.as<op::AdadeltaUpdate>();
+  UpdateGeometry g{};
+  g.a = u.rho;
+  g.epsilon = u.epsilon;
+  return bind_rule(p, micro(row).adadelta, u.common, 2, g);
+}
+Bound bind_adagrad(const Problem& p, const Kernel& row) {
+  const auto& u = p.as<op::AdagradUpdate>();
+  UpdateGeometry g{};
+  g.epsilon = u.epsilon;
+  return bind_rule(p, micro(row).adagrad, u.common, 1, g);
+}
+Bound bind_rmsprop(const Problem& p, const Kernel& row) {
+  const auto& u = p.as<op::RmspropUpdate>();
+  UpdateGeometry g{};
+  g.a = u.rho;
+  g.b = u.momentum;
+  g.epsilon = u.epsilon;
+  g.flag = u.epsilon_inside;
+  return bind_rule(p, micro(row).rmsprop, u.common, u.momentum != 0.f ? 2 : 1, g);
+}
+Bound bind_adam(const Problem& p, const Kernel& row) {
+  const auto& u = p.as<op::AdamUpdate>();
+  UpdateGeometry g{};
+  g.a = u.beta1;
+  g.b = u.beta2;
+  g.epsilon = u.epsilon;
+  g.flag = u.decoupled;
+  return bind_rule(p, micro(row).adam, u.common, 2, g);
+}
+
+Bound bind_accumulate_grad(const Problem& p, const Kernel& row) {
+  if (auto refusal = refuse_unless_f32(p, 2)) return *refusal;
+  return make_step(micro(row).accumulate_grad,
+                   AccumulateGeometry{p.in[0].shape.elements(), p.as<op::AccumulateGrad>().scale});
+}
+Bound bind_clip_norm(const Problem& p, const Kernel& row) {
+  if (auto refusal = refuse_unless_f32(p, 1)) return *refusal;
+  const ClipGeometry g{p.in[0].shape.elements(), p.as<op::ClipNorm>().max_norm};
+  const std::int64_t chunks = order::chunks(g.n, order::reduce_chunk);
+  return make_step(micro(row).clip_norm, g, chunks == 1 ? 0 : static_cast<std::size_t>(chunks) * 4);
+}
+Bound bind_assign_ema(const Problem& p, const Kernel& row) {
+  if (auto refusal = refuse_unless_f32(p, 2)) return *refusal;
+  return make_step(micro(row).assign_ema, EmaGeometry{p.in[0].shape.elements(), p.as<op::AssignEma>().momentum});
+}
+Bound bind_check_finite(const Problem& p, const Kernel& row) {
+  if (auto refusal = refuse_unless_f32(p, 1)) return *refusal;
+  return Step{micro(row).check_finite, nullptr, 0};
+}
+
+}  // namespace
+
+void append_update_rows(KernelTable& table, const Microkernels& m) {
+  const Edges edges{{m.width, 4096, 1024}};
+  table.push_back(row<op::SgdUpdate>(m, bind_sgd, edges));
+  table.push_back(row<op::AdadeltaUpdate>(m, bind_adadelta, edges));
+  table.push_back(row<op::AdagradUpdate>(m, bind_adagrad, edges));
+  table.push_back(row<op::RmspropUpdate>(m, bind_rmsprop, edges));
+  table.push_back(row<op::AdamUpdate>(m, bind_adam, edges));
+  table.push_back(row<op::AccumulateGrad>(m, bind_accumulate_grad, edges));
+  table.push_back(row<op::ClipNorm>(m, bind_clip_norm, edges));
+  table.push_back(row<op::AssignEma>(m, bind_assign_ema, edges));
+  table.push_back(row<op::CheckFinite>(m, bind_check_finite, edges));
+}
+
+}  // namespace tenon::cpu

@@ -1,0 +1,95 @@
+// The functions of the provider `cpu.eigen`, compiled once per instruction set, as one table. All but the contractions
+// take the same geometry as the micro kernels and are bound by the same code, so they come as a table of that type. No
+// type of Eigen's is seen here.
+#pragma once
+#include "kernels/cpu/micro/micro.hpp"
+
+namespace tenon::cpu {
+
+/// out (rows, cols) = left (rows, depth) right (depth, cols); `left` and `right` number the operands, and a transposed
+/// one lies in memory as (depth, rows) or (cols, depth).
+struct EigenProduct {
+  std::int64_t rows, cols, depth;
+  std::int32_t left, right;
+  bool transpose_left, transpose_right;
+};
+
+/// A convolution as products over tiles of output positions (n, oh, ow); the workspace holds one matrix
+/// (tile, depth) of gathered taps for each of `teams` threads, then `parts` partial filter gradients.
+struct EigenConv {
+  ConvGeometry conv;
+  std::int64_t depth;  // kh kw c / groups: columns of the gathered matrix
+  std::int64_t tile;   // positions
+  std::int32_t teams, parts;
+  bool direct;  // 1x1, stride 1, no padding: x itself is the gathered matrix
+};
+
+struct EigenKernels {
+  Microkernels others;       // its contractions but the bias are empty
+  RunFn product;             // EigenProduct: matmul and both its gradients
+  RunFn conv2d;              // EigenConv
+  RunFn conv2d_grad_input;   // EigenConv
+  RunFn conv2d_grad_filter;  // EigenConv
+};
+
+namespace baseline {
+extern const EigenKernels eigen_table;
+}
+namespace avx2 {
+extern const EigenKernels eigen_table;
+}
+namespace avx512 {
+extern const EigenKernels eigen_table;
+}
+
+/// One row for each operation that the provider has. The table must outlive the rows.
+void append_eigen_rows(KernelTable&, const EigenKernels&);
+
+}  // namespace tenon::cpu
+
+#ifdef TENON_ISA
+namespace tenon::cpu::TENON_ISA::eigen_rows {
+void product(const Call&);
+void conv2d(const Call&);
+void conv2d_grad_input(const Call&);
+void conv2d_grad_filter(const Call&);
+void bias_add(const Call&);
+void bias_grad(const Call&);
+void unary(const Call&);
+void unary_grad(const Call&);
+void binary(const Call&);
+void dropout(const Call&);
+void dropout_grad(const Call&);
+void sigmoid_crossentropy(const Call&);
+void sigmoid_crossentropy_grad(const Call&);
+void binary_crossentropy(const Call&);
+void binary_crossentropy_grad(const Call&);
+void softmax(const Call&);
+void softmax_grad(const Call&);
+void softmax_crossentropy(const Call&);
+void softmax_crossentropy_grad(const Call&);
+void correct(const Call&);
+void max_pool2d(const Call&);
+void max_pool2d_grad(const Call&);
+void avg_pool2d(const Call&);
+void avg_pool2d_grad(const Call&);
+void transpose(const Call&);
+void concat(const Call&);
+void slice(const Call&);
+void slice_grad(const Call&);
+void gather(const Call&);
+void gather_grad(const Call&);
+void broadcast_to(const Call&);
+void reduce(const Call&);
+void reduce_select_grad(const Call&);
+void sgd(const Call&);
+void adadelta(const Call&);
+void adagrad(const Call&);
+void rmsprop(const Call&);
+void adam(const Call&);
+void accumulate_grad(const Call&);
+void clip_norm(const Call&);
+void assign_ema(const Call&);
+void check_finite(const Call&);
+}  // namespace tenon::cpu::TENON_ISA::eigen_rows
+#endif

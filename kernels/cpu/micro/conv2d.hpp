@@ -1,0 +1,89 @@
+// What the three convolution kernels share: the zero-padded image, and dz of one image as lists of live terms.
+// A tap in the padding then adds fma(0, w, acc), which is acc for finite w (kernels/common/order.hpp, dead terms).
+#pragma once
+#include "kernels/common/order.hpp"
+#include "kernels/cpu/micro/prologue.hpp"
+
+namespace tenon::cpu::TENON_ISA {
+namespace {
+
+constexpr int panel = 2 * width;
+constexpr int tile_pixels = width == 16 ? 14 : 6;
+
+TENON_INLINE bool is_padded(const Conv2dPlan& p) { return p.padded_h != p.g.h || p.padded_w != p.g.w; }
+TENON_INLINE std::int32_t team_size(const Call& call, const Conv2dPlan& p) {
+  const std::int64_t work = p.g.n * p.g.oh * p.g.ow * p.g.k * p.g.kh * p.g.kw * p.cg;
+  return work < 65536 ? 1 : static_cast<std::int32_t>(smaller(call.threads, most_threads));
+}
+
+/// Image n with its padding, in `to`, or where it is when there is none.
+TENON_INLINE const float* padded_image(const Conv2dPlan& p, const float* x, std::int64_t n, float* to) {
+  const ConvGeometry& g = p.g;
+  const float* image = x + n * g.h * g.w * g.c;
+  if (!is_padded(p)) return image;
+  const std::int64_t row = std::int64_t{p.padded_w} * g.c;
+  std::memset(to, 0, static_cast<std::size_t>(p.padded_h * row) * sizeof(float));
+  const std::int64_t rows = smaller(g.h, p.padded_h - g.pad_top), columns = smaller(g.w, p.padded_w - g.pad_left);
+  for (std::int64_t y = 0; y < rows; ++y)
+    std::memcpy(to + (y + g.pad_top) * row + g.pad_left * g.c, image + y * g.w * g.c, static_cast<std::size_t>(columns * g.c) * sizeof(float));
+  return to;
+}
+
+/// dz of one image, dense: (oh, ow, k), dead terms 0. Returns gy itself where the epilogue left it alone.
+TENON_INLINE const float* dense_dz(const Conv2dPlan& p, const Call& call, std::int64_t n, float* to) {
+  const ConvGeometry& g = p.g;
+  const std::int64_t out = std::int64_t{g.ph} * g.pw * g.k, full = std::int64_t{g.oh} * g.ow * g.k;
+  const float* gy = input<float>(call, 0) + n * out;
+  const auto fn = static_cast<op::UnaryFn>(g.activation);
+  if (!g.mask && fn == op::UnaryFn::identity) return gy;
+  const auto* mask = static_cast<const std::uint8_t*>(call.in[2]) + n * out;
+  if (!g.pool) {
+    const void* saved = g.mask ? static_cast<const void*>(mask) : static_cast<const float*>(call.in[2]) + n * out;
+    undo_epilogue({true, g.mask, fn, g.alpha, g.dropout}, gy, saved, to, full);
+    return to;
+  }
+  std::memset(to, 0, static_cast<std::size_t>(full) * sizeof(float));
+  const float scale = g.dropout > 0.f ? philox::dropout_scale(g.dropout) : 1.f;
+  for (std::int64_t y = 0; y < g.ph; ++y)
+    for (std::int64_t x = 0; x < g.pw; ++x)
+      for (std::int64_t k = 0; k < g.k; ++k) {
+        const std::int64_t i = (y * g.pw + x) * g.k + k;
+        if (mask[i] == op::Epilogue::killed) continue;
+        to[((2 * y + mask[i] / 2) * g.ow + 2 * x + mask[i] % 2) * g.k + k] = gy[i] * scale;
+      }
+  return to;
+}
+
+/// One live term of dz at some output position.
+struct Live {
+  std::int32_t k;
+  float dz;
+};
+
+/// Live terms of position (oy, ox), k ascending; returns how many. `gy` and `mask` are those of the image; room for k.
+TENON_INLINE std::int64_t live_terms(const ConvGeometry& g, const float* gy, const std::uint8_t* mask, float scale, std::int64_t oy,
+                                     std::int64_t ox, Live* to) {
+  const std::int64_t y = oy / 2, x = ox / 2;
+  if (y >= g.ph || x >= g.pw) return 0;  // an odd last row or column is not pooled
+  const auto slot = static_cast<std::uint8_t>(oy % 2 * 2 + ox % 2);
+  const std::int64_t at = (y * g.pw + x) * g.k;
+  std::int64_t count = 0;
+  std::int64_t k = 0;
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+  for (; k + 64 <= g.k; k += 64) {
+    std::uint64_t alive = _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(mask + at + k), _mm512_set1_epi8(static_cast<char>(slot)));
+    for (; alive != 0; alive &= alive - 1) {
+      const std::int64_t c = k + __builtin_ctzll(alive);
+      to[count++] = {static_cast<std::int32_t>(c), gy[at + c] * scale};
+    }
+  }
+#endif
+  for (; k < g.k; ++k) {
+    to[count] = {static_cast<std::int32_t>(k), gy[at + k] * scale};
+    count += mask[at + k] == slot;
+  }
+  return count;
+}
+
+}  // namespace
+}  // namespace tenon::cpu::TENON_ISA

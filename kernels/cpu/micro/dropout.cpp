@@ -1,0 +1,79 @@
+// dropout        x -> y = x / (1 - rate) where kept, else 0; mask u8, 1: kept
+// dropout_grad   gy, mask -> gx = gy / (1 - rate) where kept, else 0
+// Kept iff the element's Philox word >= rate * 2^32 (kernels/common/philox.hpp). A dropped element is dead: even a NaN
+// there becomes 0. Threads own blocks of elements; a block's words depend on its place alone.
+#include "kernels/cpu/micro/philox.hpp"
+
+namespace tenon::cpu::TENON_ISA {
+namespace {
+
+using Vb = std::uint8_t __attribute__((vector_size(width)));
+
+constexpr std::int64_t block = 4096;       // elements; a multiple of `group`
+constexpr std::int64_t group = 4 * width;  // elements whose words come together
+
+TENON_INLINE Vf scaled_where(Vi kept, Vf x, float scale) { return Simd::select(kept, x * scale, Simd::set(0.f)); }
+
+TENON_INLINE void store_mask(std::uint8_t* mask, Vi kept, std::int64_t count) {
+  const Vb bytes = __builtin_convertvector(kept & 1, Vb);
+  std::memcpy(mask, &bytes, static_cast<std::size_t>(count));
+}
+
+TENON_INLINE void drop_lanes(const float* x, float* y, std::uint8_t* mask, Vu word, std::uint32_t threshold,
+                             float scale, std::int64_t count) {
+  const Vi kept = (Vi)(word >= threshold);
+  if (count >= width) {
+    Simd::store(y, scaled_where(kept, Simd::load(x), scale));
+    store_mask(mask, kept, width);
+  } else {
+    Simd::store_n(y, scaled_where(kept, Simd::load_n(x, count), scale), count);
+    store_mask(mask, kept, count);
+  }
+}
+
+/// Elements [begin, end) of one block.
+void drop_block(const Call& call, const DropoutGeometry& g, std::int64_t begin, std::int64_t end) noexcept {
+  const float* x = input<float>(call, 0);
+  float* y = output<float>(call, 0);
+  std::uint8_t* mask = output<std::uint8_t>(call, 1);
+  const Control& control = *call.control;
+  const philox::Key key = philox::key(control.seed, philox::Purpose::dropout);
+  const auto site = static_cast<std::uint32_t>(g.site), step = control.step, epoch = control.epoch;
+  const std::uint32_t threshold = philox::dropout_threshold(g.rate);
+  const float scale = philox::dropout_scale(g.rate);
+  for (std::int64_t i = begin; i < end; i += group) {
+    Vu words[4];
+    philox_words(key, static_cast<std::uint32_t>(i / 4), site, step, epoch, words);
+    for (int v = 0; v < 4; ++v) {
+      const std::int64_t at = i + v * width;
+      if (at < end) drop_lanes(x + at, y + at, mask + at, words[v], threshold, scale, end - at);
+    }
+  }
+}
+
+void pass_block(const Call& call, const DropoutGeometry& g, std::int64_t begin, std::int64_t end) noexcept {
+  const float* gy = input<float>(call, 0);
+  const std::uint8_t* mask = input<std::uint8_t>(call, 1);
+  float* gx = output<float>(call, 0);
+  const float scale = philox::dropout_scale(g.rate);
+  for_each_lanes(end - begin, [&](std::int64_t i, auto lanes) {
+    Vb bytes{};
+    std::memcpy(&bytes, mask + begin + i, static_cast<std::size_t>(smaller(width, end - begin - i)));
+    const Vi kept = __builtin_convertvector(bytes, Vi) != 0;
+    lanes.store(gx + begin + i, scaled_where(kept, lanes.load(gy + begin + i), scale));
+  });
+}
+
+template <class Body>
+TENON_INLINE void in_blocks(const Call& call, const Body& body) {
+  const auto& g = geometry<DropoutGeometry>(call);
+  parallel_for(threads_for(call, g.n), blocks_of(g.n, block),
+               [&](std::int64_t b) { body(call, g, b * block, smaller(g.n, (b + 1) * block)); });
+}
+
+}  // namespace
+
+void dropout(const Call& call) { in_blocks(call, drop_block); }
+void dropout_grad(const Call& call) { in_blocks(call, pass_block); }
+
+}  // namespace tenon::cpu::TENON_ISA

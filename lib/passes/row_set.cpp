@@ -1,0 +1,129 @@
+// select: the first row in the device's order that takes a problem, after the user's choice of providers.
+#include "lib/passes/row_set.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "tenon/custom_op.hpp"
+#include "tenon/error.hpp"
+#include "tenon/log.hpp"
+
+namespace tenon {
+namespace {
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::size_t begin = 0;
+  for (std::size_t end = 0; end != std::string::npos; begin = end + 1) {
+    end = text.find(separator, begin);
+    const std::string part = text.substr(begin, end == std::string::npos ? end : end - begin);
+    if (!part.empty()) parts.push_back(part);
+  }
+  return parts;
+}
+
+bool known_op(const std::string& name) {
+  if (name == "*") return true;
+  for (op::Kind k = 0; k < op::kinds; ++k)
+    if (op::name_of(k) == name) return true;
+  static const std::set<std::string> functions = [] {
+    std::set<std::string> s;
+    for (int f = 0; f <= static_cast<int>(op::UnaryFn::abs); ++f) s.insert(op::name_of(static_cast<op::UnaryFn>(f)));
+    for (const char* n : {"add", "sub", "mul", "div", "sum", "mean", "max", "min", "max_pool2d", "avg_pool2d", "log_softmax"}) s.insert(n);
+    return s;
+  }();
+  return functions.contains(name);
+}
+
+}  // namespace
+
+RowSet::RowSet(const Backend& backend, const std::string& providers, DType dtype) : backend_(&backend) {
+  std::set<std::string> known;
+  for (const Kernel& k : backend.kernels()) known.insert(std::string(k.provider));
+  for (const std::string& rule : split(providers, ',')) {
+    const std::size_t equal = rule.find('=');
+    const std::string op = equal == std::string::npos ? "*" : rule.substr(0, equal);
+    const std::string provider = equal == std::string::npos ? rule : rule.substr(equal + 1);
+    if (!known_op(op)) throw UsageError(fmt::format("[provider] no op '{}' in '{}'", op, rule));
+    if (!known.contains(provider) && !provider.starts_with("user."))
+      throw UsageError(fmt::format("[provider] no '{}' on {}; there are: {}", provider, backend.name(), fmt::join(known, ", ")));
+    rules_.emplace_back(op, provider);
+  }
+  if (dtype == DType::f64 && rules_.empty()) rules_.emplace_back("*", "reference");
+  canonical_ = backend.canonical();
+  for (const auto& [op, provider] : rules_)
+    for (const Kernel& k : backend.kernels())
+      if (k.provider == provider && !k.canonical) canonical_ = false;
+}
+
+std::vector<const Kernel*> RowSet::candidates(op::Kind kind, std::string_view op_name, std::size_t& preferred) const {
+  std::vector<const Kernel*> first, rest;
+  std::string_view wanted;
+  // A rule for the op beats one for all; among equals the first counts.
+  for (const auto& [op, provider] : rules_)
+    if ((op == op_name || op == op::name_of(kind)) && wanted.empty()) wanted = provider;
+  for (const auto& [op, provider] : rules_)
+    if (op == "*" && wanted.empty()) wanted = provider;
+  for (const Kernel& k : backend_->kernels()) {
+    if (k.op != kind) continue;
+    const bool named = k.provider == wanted;
+    // fp32 binds canonical rows unless the user names a provider, or the machine has none.
+    if (!named && canonical_ && !k.canonical) continue;
+    (named ? first : rest).push_back(&k);
+  }
+  preferred = wanted.empty() ? first.size() + rest.size() : first.size();
+  first.insert(first.end(), rest.begin(), rest.end());
+  return first;
+}
+
+Match RowSet::bind(const Problem& problem, const op::AnyOp& any) const {
+  Match match;
+  const auto attempt = [&](const Kernel& row) {
+    Bound bound = row.bind(problem, row);
+    if (auto* step = std::get_if<Step>(&bound)) {
+      match.row = &row;
+      match.step = std::move(*step);
+      return true;
+    }
+    match.refusals.push_back(fmt::format("{}: {}", row.provider, std::get<Refusal>(bound).why));
+    return false;
+  };
+  if (const auto* custom = std::get_if<op::CustomOp>(&any)) {
+    // The user's rows stand before the table; they live as long as the definition does.
+    for (const CustomKernel& k : custom->def->kernels) {
+      bool excluded = false;
+      for (const auto& [op, provider] : rules_) excluded = excluded || (provider != k.provider && provider == "reference");
+      if (excluded) continue;
+      auto row = std::make_shared<Kernel>(Kernel{problem.kind, k.provider, false, false, {}, k.bind, nullptr});
+      if (attempt(*row)) {
+        match.owned_row = row;
+        match.row = row.get();
+        return match;
+      }
+    }
+  }
+  std::size_t preferred = 0;
+  const std::vector<const Kernel*> rows = candidates(problem.kind, op::name_of(any), preferred);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (!attempt(*rows[i])) continue;
+    match.stands_in = i >= preferred;
+    return match;
+  }
+  throw UsageError(fmt::format("[{}] no kernel on {} takes {}: {}", op::name_of(any), backend_->name(), problem.str(),
+                               match.refusals.empty() ? "no row for this op" : fmt::format("{}", fmt::join(match.refusals, "; "))));
+}
+
+bool RowSet::accepts(const Problem& problem, const op::AnyOp& any) const {
+  std::size_t preferred = 0;
+  const std::vector<const Kernel*> rows = candidates(problem.kind, op::name_of(any), preferred);
+  for (std::size_t i = 0; i < rows.size() && i < preferred; ++i) {
+    // A naive row takes everything; it may only decide where the user asked for it.
+    if (rows[i]->naive && rules_.empty()) continue;
+    if (std::holds_alternative<Step>(rows[i]->bind(problem, *rows[i]))) return true;
+  }
+  return false;
+}
+
+}  // namespace tenon

@@ -1,0 +1,167 @@
+// From a graph to a plan: bind a row for each live node, then give every intermediate its place.
+#include "lib/runtime/plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "lib/runtime/memory.hpp"
+#include "tenon/log.hpp"
+
+namespace tenon {
+namespace {
+
+using detail::log;
+using detail::verbose;
+
+PlanStep bind_node(const Graph& g, const Node& node, const RowSet& rows) {
+  const Problem problem = make_problem(node.op, g.specs(node.in));
+  Match m = rows.bind(problem, node.op);
+  PlanStep s;
+  s.op = op::name_of(node.op);
+  s.scope = node.scope;
+  s.row = m.row;
+  s.owned_row = m.owned_row;
+  s.step = std::move(m.step);
+  s.result = node.out.empty() ? g.spec(node.in[0]) : g.spec(node.out[0]);
+  s.cost = cost_node(node.op, g.specs(node.in), g.specs(node.out));
+  if (verbose("dispatch")) {
+    log(LogLevel::info, fmt::format("dispatch: {} -> {}", problem.str(), s.row->provider));
+    for (const std::string& why : m.refusals) log(LogLevel::info, "          " + why);
+  }
+  if (m.stands_in || (s.row->naive && !rows.named())) {
+    // Once a process for each op and row: the message is about speed, not about this call.
+    static std::set<std::string> warned;
+    const std::string text =
+        fmt::format("[{}] runs on {}: {}", s.op, s.row->provider,
+                    m.refusals.empty() ? "the provider that was named has no row for it" : fmt::format("{}", fmt::join(m.refusals, "; ")));
+    if (warned.insert(text).second) log(LogLevel::warning, text);
+  }
+  return s;
+}
+
+/// Lifetimes of everything in the arena, in step numbers.
+class Layout {
+ public:
+  Layout(const Graph& g, Plan& plan, std::vector<std::int32_t> step_of) : g_(g), plan_(plan), step_of_(std::move(step_of)) {}
+
+  void run() {
+    const auto end = static_cast<std::int32_t>(plan_.steps.size());
+    for (std::size_t n = 0; n < g_.nodes.size(); ++n) {
+      const std::int32_t step = step_of_[n];
+      if (step < 0) continue;
+      for (const ValueId v : g_.nodes[n].in) touch(v, step);
+      for (const ValueId v : g_.nodes[n].out) touch(v, step);
+      if (const std::size_t bytes = plan_.steps[static_cast<std::size_t>(step)].step.workspace; bytes > 0) {
+        workspace_[step] = buffers_.size();
+        buffers_.push_back({static_cast<std::int64_t>(bytes), step, step, 0});
+      }
+    }
+    // Values read from outside stay until the end.
+    const auto keep = [&](ValueId v) {
+      if (v != no_value) touch(v, end);
+    };
+    keep(g_.loss);
+    for (const auto* roles : {&g_.outputs, &g_.metrics, &g_.observed})
+      for (const Role& r : *roles) keep(r.value);
+    plan_.arena_bytes = place_buffers(buffers_);
+    for (std::size_t n = 0; n < g_.nodes.size(); ++n) {
+      const std::int32_t step = step_of_[n];
+      if (step < 0) continue;
+      PlanStep& s = plan_.steps[static_cast<std::size_t>(step)];
+      for (const ValueId v : g_.nodes[n].in) s.in.push_back(home(v));
+      for (const ValueId v : g_.nodes[n].out) {
+        s.out.push_back(home(v));
+        s.result_bytes += static_cast<std::int64_t>(g_.spec(v).bytes());
+      }
+      if (const auto w = workspace_.find(step); w != workspace_.end()) s.workspace = buffers_[w->second].offset;
+    }
+  }
+
+  [[nodiscard]] Home home(ValueId v) const {
+    v = g_.storage(v);
+    const Value& value = g_.values[static_cast<std::size_t>(v)];
+    if (value.home.space != Space::arena) return value.home;
+    return {Space::arena, buffers_[buffer_of_.at(v)].offset};
+  }
+
+ private:
+  void touch(ValueId v, std::int32_t step) {
+    v = g_.storage(v);
+    const Value& value = g_.values[static_cast<std::size_t>(v)];
+    if (value.home.space != Space::arena) return;
+    const auto [it, fresh] = buffer_of_.try_emplace(v, buffers_.size());
+    if (fresh) buffers_.push_back({static_cast<std::int64_t>(value.spec.bytes()), step, step, 0});
+    Buffer& b = buffers_[it->second];
+    b.first = std::min(b.first, step);
+    b.last = std::max(b.last, step);
+  }
+
+  const Graph& g_;
+  Plan& plan_;
+  std::vector<std::int32_t> step_of_;
+  std::vector<Buffer> buffers_;
+  std::map<ValueId, std::size_t> buffer_of_;
+  std::map<std::int32_t, std::size_t> workspace_;
+};
+
+std::string bytes_text(std::int64_t bytes) {
+  if (bytes >= 1 << 20) return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
+  if (bytes >= 1 << 10) return fmt::format("{:.1f} KiB", static_cast<double>(bytes) / (1 << 10));
+  return fmt::format("{} B", bytes);
+}
+
+}  // namespace
+
+Plan make_plan(const Graph& g, const RowSet& rows) {
+  Plan plan;
+  plan.constants = g.constants;
+  std::vector<std::int32_t> step_of(g.nodes.size(), -1);
+  for (std::size_t n = 0; n < g.nodes.size(); ++n) {
+    // A reshape has no kernel: its output is its operand's memory.
+    if (g.nodes[n].dead || std::holds_alternative<op::Reshape>(g.nodes[n].op)) continue;
+    step_of[n] = static_cast<std::int32_t>(plan.steps.size());
+    plan.steps.push_back(bind_node(g, g.nodes[n], rows));
+  }
+  Layout layout(g, plan, step_of);
+  layout.run();
+  const auto readable = [&](const std::string& name, ValueId v) { return Readable{name, g.spec(v), layout.home(v)}; };
+  if (g.loss != no_value) plan.loss = readable("loss", g.loss);
+  for (const Role& r : g.outputs) plan.outputs.push_back(readable(r.name, r.value));
+  for (const Role& r : g.metrics) plan.metrics.push_back(readable(r.name, r.value));
+  for (const Role& r : g.observed) plan.observed.push_back(readable(r.name, r.value));
+  if (verbose("plan")) log(LogLevel::info, plan.table());
+  return plan;
+}
+
+std::vector<PlanEntry> Plan::entries() const {
+  std::vector<PlanEntry> list;
+  for (const PlanStep& s : steps) {
+    const double us = s.runs > 0 ? 1e6 * s.seconds / static_cast<double>(s.runs) : 0;
+    list.push_back({s.op, std::string(s.row->provider), s.result.str(), s.out.empty() ? -1 : s.out[0].offset, s.result_bytes, us,
+                    s.cost.flops, s.cost.bytes, s.row->canonical, s.row->naive});
+  }
+  return list;
+}
+
+std::string Plan::table() const {
+  std::string text = fmt::format("{:>3}  {:<26} {:<14} {:<24} {:>22} {:>10} {:>10} {:>9}\n", "#", "op", "provider", "shape", "offset",
+                                 "bytes", "us", "GFLOP/s");
+  double total = 0;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const PlanStep& s = steps[i];
+    const double us = s.runs > 0 ? 1e6 * s.seconds / static_cast<double>(s.runs) : 0;
+    total += us;
+    const std::string place = s.out.empty() ? "-" : fmt::format("{}+{}", name_of(s.out[0].space), s.out[0].offset);
+    text += fmt::format("{:>3}  {:<26} {:<14} {:<24} {:>22} {:>10} {:>10} {:>9}\n", i, s.op, s.row->provider, s.result.str(), place,
+                        bytes_text(s.result_bytes), us > 0 ? fmt::format("{:.1f}", us) : "-",
+                        us > 0 ? fmt::format("{:.1f}", s.cost.flops / us * 1e-3) : "-");
+  }
+  text += fmt::format("{} steps, arena {}{}\n", steps.size(), bytes_text(arena_bytes),
+                      total > 0 ? fmt::format(", {:.0f} us", total) : "");
+  return text;
+}
+
+}  // namespace tenon

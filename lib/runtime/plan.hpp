@@ -1,0 +1,80 @@
+// The plan: bound kernels in order, with the place of every operand. It holds offsets, not addresses, so that it runs on
+// any arena; a Runner binds it to one.
+#pragma once
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/passes/row_set.hpp"
+#include "tenon/graph.hpp"
+#include "tenon/program.hpp"
+#include "tenon/rules.hpp"
+
+namespace tenon {
+
+struct PlanStep {
+  std::string op, scope;
+  const Kernel* row = nullptr;
+  std::shared_ptr<const Kernel> owned_row;
+  Step step;
+  std::vector<Home> in, out;  // Space::arena with byte offsets
+  std::int64_t workspace = -1;
+  TensorSpec result;
+  std::int64_t result_bytes = 0;
+  Cost cost;
+  double seconds = 0;  // measured, with TENON_VERBOSE=time
+  std::int64_t runs = 0;
+};
+
+/// A value that is read after a run.
+struct Readable {
+  std::string name;
+  TensorSpec spec;
+  Home home;
+};
+
+struct Plan {
+  std::vector<PlanStep> steps;
+  std::int64_t arena_bytes = 0;
+  std::vector<Array> constants;
+  Readable loss;
+  std::vector<Readable> outputs, metrics, observed;
+
+  [[nodiscard]] std::vector<PlanEntry> entries() const;
+  [[nodiscard]] std::string table() const;
+};
+
+/// Selects a kernel for every live node and lays out the arena. Logs the dispatch with TENON_VERBOSE=dispatch and warns
+/// about naive rows that nobody asked for.
+[[nodiscard]] Plan make_plan(const Graph&, const RowSet&);
+
+/// Base address of each space; inputs come with each run.
+struct Slabs {
+  std::array<std::byte*, 9> base{};
+  std::byte*& operator[](Space s) { return base[static_cast<std::size_t>(s)]; }
+  std::byte* operator[](Space s) const { return base[static_cast<std::size_t>(s)]; }
+};
+
+/// A plan bound to memory: runs without allocating.
+class Runner {
+ public:
+  explicit Runner(Plan& plan) : plan_(&plan) {}
+  /// Resolves every operand but the inputs.
+  void bind(const Slabs& slabs);
+  void run(const std::vector<const std::byte*>& inputs, Control& control, int threads);
+  [[nodiscard]] const std::byte* address(const Home& home) const;
+
+ private:
+  struct Patch {
+    std::size_t slot, input;
+  };
+  Plan* plan_;
+  Slabs slabs_;
+  std::vector<const void*> in_;
+  std::vector<void*> out_;
+  std::vector<Patch> patches_;
+  std::vector<const std::byte*> last_inputs_;
+};
+
+}  // namespace tenon

@@ -1,0 +1,98 @@
+// Prediction from many threads: plans are shared, each call borrows an arena of its own.
+#include <fmt/format.h>
+
+#include <cstring>
+#include <map>
+#include <mutex>
+
+#include "lib/ops/check.hpp"
+#include "lib/runtime/compile_plan.hpp"
+#include "tenon/backend.hpp"
+
+namespace tenon {
+
+struct Predictor::Impl {
+  /// What one call needs for itself.
+  struct Context {
+    Context(Plan& plan, const Parameters& parameters) : arena(DType::u8, {plan.arena_bytes}), runner(plan) {
+      Slabs slabs;
+      slabs[Space::arena] = arena.bytes();
+      slabs[Space::parameters] = const_cast<std::byte*>(parameters.slab());  // a predict plan writes no parameter
+      runner.bind(slabs);
+    }
+    Array arena;
+    Runner runner;
+  };
+  struct Entry {
+    explicit Entry(Plan p) : plan(std::move(p)) {}
+    Plan plan;
+    std::vector<std::unique_ptr<Context>> idle;
+  };
+
+  Impl(Model m, const std::string& device_name, int wanted_threads)
+      : model(std::move(m)), device(backend(device_name)), rows(device, "", model.parameters().dtype()),
+        threads(wanted_threads > 0 ? wanted_threads : device.default_threads()) {
+    options.inputs = model.inputs().specs;
+  }
+
+  Entry& entry(std::int64_t batch) {
+    std::unique_ptr<Entry>& e = entries[batch];
+    if (e == nullptr) e = std::make_unique<Entry>(compile_plan(model, options, rows, PlanMode::predict, batch));
+    return *e;
+  }
+
+  std::unique_ptr<Context> borrow(Entry*& e, std::int64_t batch) {
+    const std::lock_guard lock(mutex);
+    e = &entry(batch);
+    if (e->idle.empty()) return std::make_unique<Context>(e->plan, model.parameters());
+    std::unique_ptr<Context> c = std::move(e->idle.back());
+    e->idle.pop_back();
+    return c;
+  }
+
+  Model model;
+  Backend& device;
+  RowSet rows;
+  int threads;
+  CompileOptions options;
+  std::mutex mutex;
+  std::map<std::int64_t, std::unique_ptr<Entry>> entries;
+};
+
+std::vector<Array> Predictor::operator()(const std::vector<Array>& inputs) const {
+  Impl& p = *impl_;
+  if (inputs.size() != p.options.inputs.size()) reject("predictor", "expects {} inputs, found {}", p.options.inputs.size(), inputs.size());
+  std::vector<const std::byte*> addresses;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const InputSpec& s = p.options.inputs[i];
+    const DType dtype = s.dtype == DType::f32 ? p.model.parameters().dtype() : s.dtype;
+    const Shape& found = inputs[i].shape();
+    if (found.rank() != s.shape.rank() + 1 || found[0] < 1 || found[0] != inputs[0].shape()[0] || inputs[i].dtype() != dtype ||
+        !std::equal(found.extents().begin() + 1, found.extents().end(), s.shape.extents().begin()))
+      reject("predictor", "input '{}' expects {}{} behind the batch axis, found {}", s.name, name_of(dtype), s.shape.str(),
+             inputs[i].spec().str());
+    addresses.push_back(inputs[i].bytes());
+  }
+  Impl::Entry* entry = nullptr;
+  std::unique_ptr<Impl::Context> context = p.borrow(entry, inputs[0].shape()[0]);
+  Control control;
+  context->runner.run(addresses, control, p.threads);
+  std::vector<Array> out;
+  for (const Readable& r : entry->plan.outputs) {
+    out.emplace_back(r.spec);
+    std::memcpy(out.back().bytes(), context->runner.address(r.home), r.spec.bytes());
+  }
+  const std::lock_guard lock(p.mutex);
+  entry->idle.push_back(std::move(context));
+  if ((control.halt & Control::bad_index) != 0)
+    throw DataError(fmt::format("[predictor] an id is out of range: found {}", control.bad_value));
+  return out;
+}
+
+Predictor Model::predictor(const std::string& device, int threads) const {
+  if (inputs().specs.empty()) reject("predictor", "inputs are not known yet: compile, fit or load the model first");
+  declare_parameters(*this, DType::f32);
+  return Predictor(std::make_shared<Predictor::Impl>(*this, device, threads));
+}
+
+}  // namespace tenon

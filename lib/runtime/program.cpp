@@ -1,0 +1,276 @@
+// A compiled model: slabs, control block, and plans by (mode, batch) over one arena.
+#include "tenon/program.hpp"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <map>
+
+#include "lib/ops/check.hpp"
+#include "lib/runtime/compile_plan.hpp"
+#include "tenon/backend.hpp"
+
+namespace tenon {
+namespace {
+
+double scalar(const std::byte* at, DType dtype) {
+  if (dtype == DType::f64) return *reinterpret_cast<const double*>(at);
+  return *reinterpret_cast<const float*>(at);
+}
+
+/// A plan with its runner; both stay where they are, the runner points at the plan.
+struct Compiled {
+  explicit Compiled(Plan p) : plan(std::move(p)), runner(plan) {}
+  Compiled(const Compiled&) = delete;
+  Compiled& operator=(const Compiled&) = delete;
+  Plan plan;
+  Runner runner;
+};
+
+int state_slabs(const Optimizer& optimizer) {
+  struct Count {
+    int operator()(const Sgd& o) const { return o.momentum != 0.f ? 1 : 0; }
+    int operator()(const Adadelta&) const { return 2; }
+    int operator()(const Adagrad&) const { return 1; }
+    int operator()(const RmsProp& o) const { return o.momentum != 0.f ? 2 : 1; }
+    int operator()(const Adam&) const { return 2; }
+    int operator()(const AdamW&) const { return 2; }
+  };
+  return std::visit(Count{}, optimizer);
+}
+
+void fill(Array& a, float value) {
+  if (a.dtype() == DType::f64) std::ranges::fill(a.values<double>(), value);
+  else std::ranges::fill(a.values<float>(), value);
+}
+
+}  // namespace
+
+struct Program::Impl {
+  Impl(Model m, CompileOptions o)
+      : model(std::move(m)), options(std::move(o)), device(backend(options.run.device)),
+        rows(device, options.run.providers, options.run.dtype) {
+    threads = options.run.threads > 0 ? options.run.threads : device.default_threads();
+    control.seed = options.run.seed;
+  }
+
+  void allocate() {
+    Parameters& p = model.parameters();
+    gradients = Array(p.dtype(), {p.slab_elements()});
+    if (options.accumulate > 1) accumulated = Array(p.dtype(), {p.slab_elements()});
+    const int states = state_slabs(options.optimizer);
+    for (int i = 0; i < states; ++i) state[i] = Array(p.dtype(), {p.slab_elements()});
+    if (const auto* adagrad = std::get_if<Adagrad>(&options.optimizer)) fill(state[0], adagrad->initial_accumulator);
+  }
+
+  [[nodiscard]] Slabs slabs() {
+    Slabs s;
+    s[Space::arena] = arena.bytes();
+    s[Space::parameters] = model.parameters().slab();
+    s[Space::gradients] = gradients.bytes();
+    s[Space::accumulated] = accumulated.bytes();
+    s[Space::state0] = state[0].bytes();
+    s[Space::state1] = state[1].bytes();
+    s[Space::state2] = state[2].bytes();
+    return s;
+  }
+
+  Compiled& compiled(PlanMode mode, std::int64_t batch) {
+    auto& slot = plans[{mode, batch}];
+    if (slot == nullptr) {
+      slot = std::make_unique<Compiled>(compile_plan(model, options, rows, mode, batch));
+      if (slot->plan.arena_bytes > (arena.empty() ? 0 : arena.size())) {
+        arena = Array(DType::u8, {slot->plan.arena_bytes});
+        for (auto& [key, other] : plans)
+          if (other != nullptr) other->runner.bind(slabs());
+      }
+      slot->runner.bind(slabs());
+      values.resize(std::max(values.size(), slot->plan.metrics.size()));
+      for (std::size_t i = 0; i < slot->plan.metrics.size(); ++i) values[i].name = slot->plan.metrics[i].name;
+    }
+    return *slot;
+  }
+
+  /// Collects the addresses of a batch after checking it against the declared inputs.
+  std::int64_t feed(const std::vector<Array>& inputs, const std::vector<Array>* targets) {
+    addresses.clear();
+    std::int64_t batch = -1;
+    add(inputs, options.inputs, "input", batch);
+    if (targets != nullptr) add(*targets, options.targets, "target", batch);
+    return batch;
+  }
+
+  void add(const std::vector<Array>& arrays, const std::vector<InputSpec>& specs, const char* what, std::int64_t& batch) {
+    if (arrays.size() != specs.size()) reject("program", "expects {} {}s, found {}", specs.size(), what, arrays.size());
+    for (std::size_t i = 0; i < arrays.size(); ++i) {
+      const Shape& found = arrays[i].shape();
+      const DType dtype = specs[i].dtype == DType::f32 ? model.parameters().dtype() : specs[i].dtype;
+      const bool fits = found.rank() == specs[i].shape.rank() + 1 && arrays[i].dtype() == dtype && (batch < 0 || found[0] == batch) &&
+                        std::equal(found.extents().begin() + 1, found.extents().end(), specs[i].shape.extents().begin());
+      if (!fits || found[0] < 1)
+        reject("program", "{} '{}' expects (batch, ...) = {}{} behind the batch axis, found {}", what, specs[i].name, name_of(dtype),
+               specs[i].shape.str(), arrays[i].spec().str());
+      batch = found[0];
+      addresses.push_back(arrays[i].bytes());
+    }
+  }
+
+  Compiled& run(PlanMode mode, std::int64_t batch) {
+    Compiled& c = compiled(mode, batch);
+    last = &c;
+    c.runner.run(addresses, control, threads);
+    if ((control.halt & Control::bad_index) != 0) {
+      control.halt &= ~Control::bad_index;
+      throw DataError(fmt::format("[program] a label or id is out of range: found {} in a batch of {}", control.bad_value, batch));
+    }
+    return c;
+  }
+
+  StepResult read(const Compiled& c) {
+    StepResult r;
+    r.loss = scalar(c.runner.address(c.plan.loss.home), c.plan.loss.spec.dtype);
+    for (std::size_t i = 0; i < c.plan.metrics.size(); ++i)
+      values[i].value = scalar(c.runner.address(c.plan.metrics[i].home), c.plan.metrics[i].spec.dtype);
+    r.metrics = {values.data(), c.plan.metrics.size()};
+    r.halted = control.halt != 0;
+    return r;
+  }
+
+  [[nodiscard]] float next_lr() const {
+    return lr_override ? *lr_override : tenon::learning_rate(options.optimizer).at(control.updates);
+  }
+
+  Model model;
+  CompileOptions options;
+  Backend& device;
+  RowSet rows;
+  int threads = 1;
+  Control control;
+  std::optional<float> lr_override;
+  Array gradients, accumulated, state[3], arena;
+  std::map<std::pair<PlanMode, std::int64_t>, std::unique_ptr<Compiled>> plans;
+  Compiled* last = nullptr;
+  std::vector<const std::byte*> addresses;
+  std::vector<NamedValue> values;
+};
+
+Program::Program(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Program::Program(Program&&) noexcept = default;
+Program& Program::operator=(Program&&) noexcept = default;
+Program::~Program() = default;
+
+Program compile(const Model& model, CompileOptions o) {
+  if (o.inputs.empty()) reject("compile", "expects at least one input, found none");
+  if (o.accumulate < 1) reject("compile", "accumulate is 1 or more, found {}", o.accumulate);
+  if (o.clip_norm < 0.f) reject("compile", "clip_norm is 0 or more, found {}", o.clip_norm);
+  if (o.run.threads < 0) reject("compile", "threads are 0 or more, found {}", o.run.threads);
+  if (o.run.precision != "fp32") reject("precision", "there is fp32, found '{}'", o.run.precision);
+  if (o.run.dtype != DType::f32 && o.run.dtype != DType::f64) reject("compile", "parameters are f32 or f64, found {}", name_of(o.run.dtype));
+  model.inputs().specs = o.inputs;
+  auto impl = std::make_unique<Program::Impl>(model, std::move(o));
+  const CompileOptions& options = impl->options;
+  Parameters& parameters = model.parameters();
+  if (!parameters.sealed()) {
+    // The first trace: with the loss, so that a mistake there is found now and not at the first step.
+    const Traced t = trace(model, {.inputs = &options.inputs, .targets = &options.targets, .loss = &options.loss,
+                                   .metrics = &options.metrics, .training = true, .dtype = options.run.dtype});
+    parameters.seal(options.run.dtype);
+    parameters.initialize(options.run.seed);
+    for (const std::string& pattern : options.observe) {
+      bool any = false;
+      for (const Role& r : t.graph.outputs) any = any || matches(pattern, r.name);
+      for (const Parameter& p : parameters.list()) any = any || matches(pattern, "grad:" + p.name) || matches(pattern, "param:" + p.name);
+      if (!any) reject("observe", "'{}' matches no output, grad:parameter or param:parameter", pattern);
+    }
+  } else if (parameters.dtype() != options.run.dtype) {
+    reject("compile", "parameters are {} already, asked for {}", name_of(parameters.dtype()), name_of(options.run.dtype));
+  }
+  (void)trainable_parameters(parameters, options);
+  impl->allocate();
+  return Program(std::move(impl));
+}
+
+StepResult Program::step(const Batch& batch) {
+  Impl& p = *impl_;
+  if (!p.options.loss) reject("program", "step() expects a loss: it was compiled without one");
+  const std::int64_t n = p.feed(batch.inputs, &batch.targets);
+  const bool apply = static_cast<int>(p.control.micro) + 1 >= p.options.accumulate;
+  p.control.lr = p.next_lr();
+  Compiled& c = p.run(apply ? PlanMode::train : PlanMode::accumulate, n);
+  StepResult r = p.read(c);
+  ++p.control.step;
+  p.control.micro = apply ? 0 : p.control.micro + 1;
+  r.updated = apply && !r.halted;
+  if (r.updated) ++p.control.updates;
+  return r;
+}
+
+StepResult Program::evaluate(const Batch& batch) {
+  Impl& p = *impl_;
+  if (!p.options.loss) reject("program", "evaluate() expects a loss: it was compiled without one");
+  return p.read(p.run(PlanMode::evaluate, p.feed(batch.inputs, &batch.targets)));
+}
+
+std::vector<Array> Program::predict(const std::vector<Array>& inputs) {
+  Compiled& c = impl_->run(PlanMode::predict, impl_->feed(inputs, nullptr));
+  std::vector<Array> out;
+  for (const Readable& r : c.plan.outputs) {
+    out.emplace_back(r.spec);
+    std::memcpy(out.back().bytes(), c.runner.address(r.home), r.spec.bytes());
+  }
+  return out;
+}
+
+Array Program::observed(const std::string& name) const {
+  if (name.starts_with("grad:")) return gradient(name.substr(5));
+  if (name.starts_with("param:")) return parameters().get(name.substr(6));
+  if (impl_->last == nullptr) reject("observed", "expects a step() before");
+  std::vector<std::string> names;
+  for (const Readable& r : impl_->last->plan.observed) {
+    names.push_back(r.name);
+    if (r.name != name) continue;
+    Array a(r.spec);
+    std::memcpy(a.bytes(), impl_->last->runner.address(r.home), r.spec.bytes());
+    return a;
+  }
+  reject("observed", "no '{}' among: {}; name it in .observe", name, fmt::join(names, ", "));
+}
+
+Array Program::gradient(const std::string& parameter) const {
+  const Parameters& ps = parameters();
+  const Parameter& p = ps.list()[ps.index_of(parameter)];
+  Array a(ps.dtype(), p.shape);
+  std::memcpy(a.bytes(), impl_->gradients.bytes() + static_cast<std::size_t>(p.offset) * size_of(ps.dtype()), a.spec().bytes());
+  return a;
+}
+
+Parameters& Program::parameters() const { return impl_->model.parameters(); }
+std::int64_t Program::updates() const { return impl_->control.updates; }
+
+void Program::start_epoch(std::uint32_t epoch) {
+  impl_->control.epoch = epoch;
+  impl_->control.step = 0;
+}
+
+void Program::set_learning_rate(std::optional<float> lr) { impl_->lr_override = lr; }
+float Program::learning_rate() const { return impl_->next_lr(); }
+
+namespace {
+PlanMode plan_mode(Program::Mode mode) {
+  constexpr PlanMode modes[] = {PlanMode::train, PlanMode::evaluate, PlanMode::predict};
+  return modes[static_cast<int>(mode)];
+}
+}  // namespace
+
+std::vector<PlanEntry> Program::plan(Mode mode, std::int64_t batch) { return impl_->compiled(plan_mode(mode), batch).plan.entries(); }
+std::string Program::plan_table(Mode mode, std::int64_t batch) { return impl_->compiled(plan_mode(mode), batch).plan.table(); }
+
+std::string Program::banner() const {
+  const Impl& p = *impl_;
+  return fmt::format("{}: {}, {} thread{}; {}{}", p.device.name(), p.device.description(), p.threads, p.threads == 1 ? "" : "s",
+                     p.options.run.dtype == DType::f64 ? "fp64" : p.options.run.precision, p.rows.canonical() ? "" : " (any order)");
+}
+
+std::size_t Program::arena_bytes() const { return impl_->arena.empty() ? 0 : static_cast<std::size_t>(impl_->arena.size()); }
+
+}  // namespace tenon

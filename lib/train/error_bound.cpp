@@ -1,0 +1,356 @@
+// Error bounds of the f32 kernels against f64, for sums in any order (u = 2^-24):
+//
+//   sums of K terms   8 (sqrt(K) + 2) u S, S = the same sum over absolute values. Rounding errors of a sum behave like a
+//                     random walk (Higham and Mary 2019; Ipsen and Zhou, arXiv:1906.10465), hence sqrt(K).
+//   pointwise         24 u |y|, with |y| replaced by the largest intermediate where the formula subtracts
+//   softmax           4 u p (|x - m| + log2 n + 5); its logarithm and the losses the same, absolute
+//   moves, max, min   exact
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "lib/train/row_check.hpp"
+#include "tenon/custom_op.hpp"
+#include "tenon/rules.hpp"
+
+namespace tenon {
+namespace {
+
+constexpr double u = 0x1p-24;
+constexpr double floor_ = 0x1p-120;  // below it underflow decides
+
+using In = std::vector<Array>;
+
+std::span<const double> f64(const Array& a) { return a.values<double>(); }
+
+Array map(const Array& like, const auto& f) {
+  Array out(DType::f64, like.shape());
+  auto v = out.values<double>();
+  for (std::size_t i = 0; i < v.size(); ++i) v[i] = f(i);
+  return out;
+}
+Array scaled(const Array& a, double by) {
+  return map(a, [&, v = f64(a)](std::size_t i) { return by * std::abs(v[i]) + floor_; });
+}
+Array absolute(const Array& a) {
+  return a.dtype() == DType::f64 ? map(a, [v = f64(a)](std::size_t i) { return std::abs(v[i]); }) : a;
+}
+
+struct Work {
+  const op::AnyOp& any;
+  const In &in, &exact;
+  const Control& control;
+  double terms;
+
+  [[nodiscard]] double sum_factor() const { return 8 * (std::sqrt(terms) + 2) * u; }
+  /// The operation on other operands.
+  [[nodiscard]] std::vector<Array> run(const op::AnyOp& other, const In& operands) const {
+    return run_reference(other, operands, control).out;
+  }
+  [[nodiscard]] In absolute_in() const {
+    In out;
+    for (const Array& a : in) out.push_back(absolute(a));
+    return out;
+  }
+  /// Every output by the sum over absolute values.
+  [[nodiscard]] std::vector<Array> sums(const op::AnyOp& other, const In& operands) const {
+    std::vector<Array> bounds;
+    for (const Array& s : run(other, operands)) bounds.push_back(s.dtype() == DType::f64 ? scaled(s, sum_factor()) : Array{});
+    return bounds;
+  }
+  [[nodiscard]] std::vector<Array> relative(double by = 24 * u) const {
+    std::vector<Array> bounds;
+    for (const Array& e : exact) bounds.push_back(e.dtype() == DType::f64 ? scaled(e, by) : Array{});
+    return bounds;
+  }
+};
+
+/// How much an activation stretches an error of its operand, and what it adds itself.
+double stretch(op::UnaryFn fn, float alpha, double y) {
+  switch (fn) {
+    case op::UnaryFn::gelu:
+    case op::UnaryFn::silu: return 1.2;
+    case op::UnaryFn::leaky_relu:
+    case op::UnaryFn::elu: return std::max(1., std::abs(static_cast<double>(alpha)));
+    case op::UnaryFn::affine: return std::abs(static_cast<double>(alpha));
+    case op::UnaryFn::exp: return std::abs(y);
+    default: return 1;
+  }
+}
+
+/// conv2d and matmul: the sum over absolute values through bias and pool, then the activation and dropout's scale.
+template <class Contraction>
+std::vector<Array> contraction(const Work& w, Contraction c) {
+  const op::Epilogue e = c.epilogue;
+  c.epilogue.activation = op::UnaryFn::identity;
+  c.epilogue.dropout = 0.f;
+  const Array sum = w.run(c, w.absolute_in())[0];
+  const auto s = f64(sum), y = f64(w.exact[0]);
+  const double scale = 1 / (1 - static_cast<double>(e.dropout));
+  const double own = e.activation == op::UnaryFn::elu ? std::abs(static_cast<double>(e.alpha)) : 0;
+  std::vector<Array> bounds{map(w.exact[0], [&](std::size_t i) {
+    return scale * (w.sum_factor() * s[i] * stretch(e.activation, e.alpha, y[i]) + 24 * u * own) + 24 * u * std::abs(y[i]) + floor_;
+  })};
+  if (e.saves_mask()) bounds.emplace_back();
+  return bounds;
+}
+
+/// Gradients of contractions: linear in the gradient, whose gates come from the saved operand.
+std::vector<Array> contraction_gradient(const Work& w, const op::Epilogue& e) {
+  In operands = w.absolute_in();
+  // The activation's slope is read from y as it is; that of tanh, 1 - y^2, is bounded by 1.
+  if (e.gradient_reads_saved() && !e.saves_mask())
+    operands[2] = e.activation == op::UnaryFn::tanh ? Array(w.in[2].spec()) : w.in[2];
+  return w.sums(w.any, operands);
+}
+
+std::vector<Array> unary(const Work& w, const op::Unary& o) {
+  const auto x = f64(w.in[0]), y = f64(w.exact[0]);
+  const double alpha = std::abs(static_cast<double>(o.alpha)), beta = std::abs(static_cast<double>(o.beta));
+  return {map(w.exact[0], [&](std::size_t i) {
+    double size = std::abs(y[i]);
+    if (o.fn == op::UnaryFn::affine) size = alpha * std::abs(x[i]) + beta;
+    if (o.fn == op::UnaryFn::gelu || o.fn == op::UnaryFn::silu) size = std::abs(x[i]);
+    return 24 * u * size + floor_;
+  })};
+}
+
+std::vector<Array> unary_gradient(const Work& w, const op::Unary& o) {
+  const auto g = f64(w.in[0]), y = f64(w.exact[0]);
+  using enum op::UnaryFn;
+  const bool subtracts = o.fn == gelu || o.fn == silu || o.fn == tanh || o.fn == sigmoid || o.fn == elu;
+  return {map(w.exact[0], [&](std::size_t i) { return 24 * u * std::max(std::abs(y[i]), subtracts ? std::abs(g[i]) : 0.) + floor_; })};
+}
+
+/// Rows of (n, c): what the bounds of the softmax family need.
+struct Row {
+  double largest = -std::numeric_limits<double>::infinity(), log_sum = 0;
+};
+Row row_of(std::span<const double> x) {
+  Row r;
+  for (const double v : x) r.largest = std::max(r.largest, v);
+  double sum = 0;
+  for (const double v : x) sum += std::exp(v - r.largest);
+  r.log_sum = r.largest + std::log(sum);
+  return r;
+}
+
+/// One element of a softmax or its logarithm.
+double softmax_error(double x, const Row& r, double columns, bool log) {
+  const double depth = std::abs(x - r.largest) + std::log2(columns) + 5;
+  return 4 * u * (log ? depth + 2 * std::abs(r.log_sum) : depth);
+}
+
+Array softmax(const Array& logits, const Array& y, bool log) {
+  const auto columns = static_cast<std::size_t>(logits.shape()[-1]);
+  const auto x = f64(logits), v = f64(y);
+  Array bounds(DType::f64, y.shape());
+  auto b = bounds.values<double>();
+  for (std::size_t first = 0; first < x.size(); first += columns) {
+    const Row r = row_of(x.subspan(first, columns));
+    for (std::size_t i = first; i < first + columns; ++i)
+      b[i] = softmax_error(x[i], r, static_cast<double>(columns), log) * (log ? 1. : std::abs(v[i])) + floor_;
+  }
+  return bounds;
+}
+
+std::vector<Array> softmax_gradient(const Work& w, bool log) {
+  const auto columns = static_cast<std::size_t>(w.in[0].shape()[-1]);
+  const auto g = f64(w.in[0]), y = f64(w.in[1]);
+  Array bounds(DType::f64, w.exact[0].shape());
+  auto b = bounds.values<double>();
+  for (std::size_t first = 0; first < g.size(); first += columns) {
+    double sum = 0;
+    for (std::size_t i = first; i < first + columns; ++i) sum += std::abs(g[i]) * (log ? 1. : std::abs(y[i]));
+    for (std::size_t i = first; i < first + columns; ++i)
+      b[i] = w.sum_factor() * (log ? std::abs(g[i]) + std::exp(y[i]) * sum : std::abs(y[i]) * (std::abs(g[i]) + sum)) + floor_;
+  }
+  return {bounds};
+}
+
+/// t of row n, column j: a label's indicator or a probability.
+double target(const Array& t, std::int64_t n, std::int64_t j, std::int64_t columns) {
+  if (t.dtype() == DType::f64) return t.at(n * columns + j);
+  return static_cast<std::int64_t>(t.at(n)) == j ? 1 : 0;
+}
+
+std::vector<Array> crossentropy(const Work& w) {
+  const auto columns = w.in[0].shape()[-1];
+  const auto x = f64(w.in[0]);
+  Array loss(DType::f64, w.exact[0].shape());
+  for (std::int64_t n = 0; n < loss.size(); ++n) {
+    const auto line = x.subspan(static_cast<std::size_t>(n * columns), static_cast<std::size_t>(columns));
+    const Row r = row_of(line);
+    double sum = 0;
+    for (std::int64_t j = 0; j < columns; ++j) {
+      const double xj = line[static_cast<std::size_t>(j)];
+      sum += std::abs(target(w.in[1], n, j, columns)) *
+             (softmax_error(xj, r, static_cast<double>(columns), true) + w.sum_factor() * std::abs(r.log_sum - xj));
+    }
+    loss.values<double>()[static_cast<std::size_t>(n)] = sum + floor_;
+  }
+  return {loss, softmax(w.in[0], w.exact[1], false)};
+}
+
+std::vector<Array> crossentropy_gradient(const Work& w) {
+  const std::int64_t columns = w.in[1].shape()[-1];
+  return {map(w.exact[0], [&](std::size_t i) {
+    const auto n = static_cast<std::int64_t>(i) / columns, j = static_cast<std::int64_t>(i) % columns;
+    double total = 1;
+    if (w.in[2].dtype() == DType::f64) {
+      total = 0;
+      for (std::int64_t k = 0; k < columns; ++k) total += std::abs(w.in[2].at(n * columns + k));
+    }
+    const double size = std::abs(w.in[1].at(static_cast<std::int64_t>(i))) * total + std::abs(target(w.in[2], n, j, columns));
+    return w.sum_factor() * std::abs(w.in[0].at(n)) * size + floor_;
+  })};
+}
+
+std::vector<Array> pair_loss(const Work& w, bool gradient, bool logits) {
+  const auto x = f64(w.in[gradient ? 1 : 0]), t = f64(w.in[gradient ? 2 : 1]);
+  return {map(w.exact[0], [&](std::size_t i) {
+    const double p = x[i], g = gradient ? std::abs(w.in[0].at(static_cast<std::int64_t>(i))) : 1;
+    double size = 0;
+    if (logits) size = gradient ? 1 + std::abs(t[i]) : std::abs(p) * (1 + std::abs(t[i])) + 1;
+    // 1 - p rounds by u, which the logarithm and the quotient divide by 1 - p.
+    else if (gradient) size = (p + std::abs(t[i])) / (p * (1 - p)) * (1 + 1 / (1 - p));
+    else size = std::abs(t[i] * std::log(p)) + std::abs(1 - t[i]) * (std::abs(std::log1p(-p)) + 1 / (1 - p));
+    return 24 * u * g * size + floor_;
+  })};
+}
+
+/// Updates: what goes in and what comes out bound what is subtracted; the decay adds to the gradient.
+std::vector<Array> update(const Work& w, double weight_decay, bool first_is_mean) {
+  std::vector<Array> bounds;
+  for (std::size_t o = 0; o < w.exact.size(); ++o) {
+    const std::size_t source = o == 0 ? 0 : o + 1;
+    bounds.push_back(map(w.exact[o], [&](std::size_t i) {
+      const auto n = static_cast<std::int64_t>(i);
+      const double before = std::abs(w.in[source].at(n)), after = std::abs(w.exact[o].at(n));
+      const double decayed = weight_decay * std::abs(w.in[0].at(n)), g = std::abs(w.in[1].at(n)) + decayed;
+      // Velocities and first moments add gradients, second moments squares; steps divide one by the root of the other.
+      const double extra = o == 0 ? 0 : first_is_mean && o == 1 ? g : g * g + g * decayed;
+      return 64 * u * (before + after + extra) + floor_;
+    }));
+  }
+  return bounds;
+}
+
+/// One overload an operation; those that only move elements are exact.
+struct BoundOf {
+  const Work& w;
+  using Bounds = std::vector<Array>;
+
+  [[nodiscard]] Bounds exact() const { return Bounds(w.exact.size()); }
+  [[nodiscard]] Bounds sums() const { return w.sums(w.any, w.absolute_in()); }
+
+  Bounds operator()(const op::Conv2d& o) const { return contraction(w, o); }
+  Bounds operator()(const op::MatMul& o) const { return contraction(w, o); }
+  Bounds operator()(const op::Conv2dGradInput& o) const { return contraction_gradient(w, o.forward.epilogue); }
+  Bounds operator()(const op::Conv2dGradFilter& o) const { return contraction_gradient(w, o.forward.epilogue); }
+  Bounds operator()(const op::MatMulGradA& o) const { return contraction_gradient(w, o.forward.epilogue); }
+  Bounds operator()(const op::MatMulGradB& o) const { return contraction_gradient(w, o.forward.epilogue); }
+  Bounds operator()(const op::BiasAdd&) const { return sums(); }
+  Bounds operator()(const op::BiasGrad&) const { return sums(); }
+  Bounds operator()(const op::Pool2d& o) const { return o.fn == op::PoolFn::max ? exact() : sums(); }
+  Bounds operator()(const op::Pool2dGrad&) const { return sums(); }
+  Bounds operator()(const op::Unary& o) const { return unary(w, o); }
+  Bounds operator()(const op::UnaryGrad& o) const { return unary_gradient(w, o.forward); }
+  Bounds operator()(const op::Binary& o) const {
+    if (o.fn == op::BinaryFn::mul || o.fn == op::BinaryFn::div) return w.relative();
+    return w.sums(op::Binary{op::BinaryFn::add}, w.absolute_in());
+  }
+  Bounds operator()(const op::Softmax& o) const { return {softmax(w.in[0], w.exact[0], o.log)}; }
+  Bounds operator()(const op::SoftmaxGrad& o) const { return softmax_gradient(w, o.log); }
+  Bounds operator()(const op::SoftmaxCrossEntropy&) const { return crossentropy(w); }
+  Bounds operator()(const op::SoftmaxCrossEntropyGrad&) const { return crossentropy_gradient(w); }
+  Bounds operator()(const op::SigmoidCrossEntropy&) const { return pair_loss(w, false, true); }
+  Bounds operator()(const op::SigmoidCrossEntropyGrad&) const { return pair_loss(w, true, true); }
+  Bounds operator()(const op::BinaryCrossEntropy&) const { return pair_loss(w, false, false); }
+  Bounds operator()(const op::BinaryCrossEntropyGrad&) const { return pair_loss(w, true, false); }
+  Bounds operator()(const op::Dropout&) const { return w.relative(); }
+  Bounds operator()(const op::DropoutGrad&) const { return w.relative(); }
+  Bounds operator()(const op::Reshape&) const { return exact(); }
+  Bounds operator()(const op::Transpose&) const { return exact(); }
+  Bounds operator()(const op::Concat&) const { return exact(); }
+  Bounds operator()(const op::Slice&) const { return exact(); }
+  Bounds operator()(const op::SliceGrad&) const { return exact(); }
+  Bounds operator()(const op::Gather&) const { return exact(); }
+  Bounds operator()(const op::GatherGrad&) const { return sums(); }
+  Bounds operator()(const op::Reduce& o) const { return o.fn == op::ReduceFn::max || o.fn == op::ReduceFn::min ? exact() : sums(); }
+  Bounds operator()(const op::ReduceSelectGrad&) const { return exact(); }
+  Bounds operator()(const op::BroadcastTo&) const { return exact(); }
+  Bounds operator()(const op::Correct&) const { return exact(); }
+  Bounds operator()(const op::CustomOp&) const {
+    Bounds bounds;
+    for (const Array& e : w.exact) {
+      double largest = 0;
+      for (const double v : f64(e)) largest = std::max(largest, std::abs(v));
+      bounds.push_back(map(e, [&](std::size_t) { return w.sum_factor() * largest + floor_; }));
+    }
+    return bounds;
+  }
+  Bounds operator()(const op::SgdUpdate& o) const { return update(w, o.common.weight_decay, true); }
+  Bounds operator()(const op::AdadeltaUpdate& o) const { return update(w, o.common.weight_decay, false); }
+  Bounds operator()(const op::AdagradUpdate& o) const { return update(w, o.common.weight_decay, false); }
+  Bounds operator()(const op::RmspropUpdate& o) const { return update(w, o.common.weight_decay, false); }
+  Bounds operator()(const op::AdamUpdate& o) const { return update(w, o.common.weight_decay, true); }
+  Bounds operator()(const op::AccumulateGrad& o) const {
+    const double scale = std::abs(static_cast<double>(o.scale));
+    return {map(w.exact[0], [&](std::size_t i) {
+      return 24 * u * (std::abs(f64(w.in[0])[i]) + scale * std::abs(f64(w.in[1])[i])) + floor_;
+    })};
+  }
+  Bounds operator()(const op::ClipNorm&) const { return w.relative(w.sum_factor()); }
+  Bounds operator()(const op::AssignEma&) const {
+    return {map(w.exact[0], [&](std::size_t i) { return 24 * u * (std::abs(f64(w.in[0])[i]) + std::abs(f64(w.in[1])[i])) + floor_; })};
+  }
+  Bounds operator()(const op::CheckFinite&) const { return exact(); }
+};
+
+struct LengthOf {
+  const std::vector<TensorSpec>&in, &out;
+  double operator()(const op::Conv2d&) const { return static_cast<double>(in[1].shape.product(0, 3)); }
+  double operator()(const op::MatMul& o) const { return static_cast<double>(in[0].shape[o.transpose_a ? 0 : 1]); }
+  double operator()(const op::Conv2dGradInput& o) const {
+    const Shape& f = in[1].shape;
+    return static_cast<double>(f[0] * f[1] * f[3] / o.forward.groups);
+  }
+  double operator()(const op::Conv2dGradFilter& o) const {
+    return static_cast<double>(in[0].shape.product(0, 3) * (o.forward.epilogue.pool ? 4 : 1));
+  }
+  double operator()(const op::MatMulGradA&) const { return static_cast<double>(in[0].shape[1]); }
+  double operator()(const op::MatMulGradB&) const { return static_cast<double>(in[0].shape[0]); }
+  double operator()(const op::BiasGrad&) const { return ratio(0); }
+  double operator()(const op::Pool2d& o) const { return static_cast<double>(o.window.h) * o.window.w; }
+  double operator()(const op::Pool2dGrad& o) const { return static_cast<double>(o.forward.window.h) * o.forward.window.w; }
+  double operator()(const op::Reduce&) const { return ratio(0); }
+  double operator()(const op::Softmax&) const { return static_cast<double>(in[0].shape[-1]); }
+  double operator()(const op::SoftmaxGrad&) const { return static_cast<double>(in[0].shape[-1]); }
+  double operator()(const op::SoftmaxCrossEntropy&) const { return static_cast<double>(in[0].shape[1]); }
+  double operator()(const op::SoftmaxCrossEntropyGrad&) const { return static_cast<double>(in[1].shape[1]); }
+  double operator()(const op::GatherGrad&) const { return static_cast<double>(in[1].shape.elements()); }
+  double operator()(const op::ClipNorm&) const { return ratio(0); }
+  double operator()(const op::CustomOp&) const { return ratio(0); }
+  double operator()(const auto&) const { return 1; }
+
+  [[nodiscard]] double ratio(std::size_t i) const {
+    const double outputs = out.empty() ? 1. : static_cast<double>(out[0].shape.elements());
+    return std::max(1., static_cast<double>(in[i].shape.elements()) / std::max(1., outputs));
+  }
+};
+
+}  // namespace
+
+double reduction_length(const op::AnyOp& any, const std::vector<TensorSpec>& in, const std::vector<TensorSpec>& out) {
+  return std::visit(LengthOf{in, out}, any);
+}
+
+std::vector<Array> error_bounds(const op::AnyOp& any, const std::vector<Array>& in, const std::vector<Array>& exact,
+                                const Control& control) {
+  const Work w{any, in, exact, control, reduction_length(any, specs_of(in), specs_of(exact))};
+  return std::visit(BoundOf{w}, any);
+}
+
+}  // namespace tenon

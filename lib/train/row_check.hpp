@@ -1,0 +1,55 @@
+// One kernel row on one problem, seen from outside: operands between guard zones, results compared with the reference.
+// gradcheck.hpp's check_providers() and the library's own tests are made of these.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tenon/array.hpp"
+#include "tenon/backend.hpp"
+#include "tenon/kernel.hpp"
+
+namespace tenon {
+
+/// What a run left behind.
+struct RowRun {
+  std::vector<Array> out;
+  Control control;
+  std::string fault;  // a guard zone or an input was written to
+};
+
+/// Input whose memory output `i` shares (updates work in place), or -1.
+[[nodiscard]] int shared_input(const Problem&, int output);
+
+/// Runs a bound row. Outputs start poisoned (NaN, or 0xA5 in integers) between canaries of 4 KiB, the workspace as NaN;
+/// what lies behind an input is NaN too.
+[[nodiscard]] RowRun run_row(const Problem&, const Step&, const std::vector<Array>& in, const Control&, int threads);
+
+/// The same operands with f64 in place of f32.
+[[nodiscard]] std::vector<Array> widened(const std::vector<Array>&);
+[[nodiscard]] std::vector<TensorSpec> specs_of(const std::vector<Array>&);
+
+/// The operation on the provider `reference`, in the operands' own precision. Throws UsageError where that refuses.
+[[nodiscard]] RowRun run_reference(const op::AnyOp&, const std::vector<Array>& in, const Control&, int threads = 1);
+
+/// Largest |found - exact| allowed, element by element, for the f32 outputs of an operation that sums in any order; an empty
+/// array where an output has to be exact. `in` and `exact` are f64 (error_bound.cpp says where the bounds come from).
+[[nodiscard]] std::vector<Array> error_bounds(const op::AnyOp&, const std::vector<Array>& in,
+                                              const std::vector<Array>& exact, const Control&);
+
+/// Terms of the sums that an operation forms: 1 for pointwise ones.
+[[nodiscard]] double reduction_length(const op::AnyOp&, const std::vector<TensorSpec>& in, const std::vector<TensorSpec>& out);
+
+struct Comparison {
+  double worst = 0;   // largest error / bound
+  std::string fault;  // the first element that is off, with both values
+};
+
+/// Equal as floats: the same bits, or both NaN, or zeros of either sign.
+[[nodiscard]] Comparison compare_bits(const std::vector<Array>& found, const std::vector<Array>& expected);
+/// Within the bounds of `exact`; integer outputs equal, but for what ties and gates that lie within the bound allow.
+[[nodiscard]] Comparison compare_bounded(const op::AnyOp&, const std::vector<Array>& in, const std::vector<Array>& found,
+                                         const std::vector<Array>& exact, const Control&);
+
+}  // namespace tenon

@@ -1,0 +1,187 @@
+// Operands of each operation in the order that op.hpp gives.
+#include "tests/case_forms.hpp"
+
+#include <fmt/format.h>
+
+#include "tenon/error.hpp"
+#include "tenon/rules.hpp"
+
+namespace tenon::tests::form {
+namespace {
+
+constexpr Fill uniform{};
+constexpr Fill saved{.kind = Fill::Kind::saved};
+constexpr Fill wide{.low = -3, .high = 3};
+constexpr Fill positive{.low = 0.05, .high = 1.5};
+constexpr Fill unit{.low = 0.02, .high = 0.98};
+constexpr Fill target{.low = 0, .high = 1, .constant = true};
+constexpr Fill distribution{.kind = Fill::Kind::distribution, .constant = true};
+Fill labels(int64_t bound) { return {.kind = Fill::Kind::labels, .bound = bound}; }
+
+TensorSpec f32(const Shape& s) { return {DType::f32, s}; }
+
+Case make(const op::AnyOp& any, std::vector<TensorSpec> in, std::vector<Fill> fill) {
+  std::string name(op::name_of(any));
+  for (const TensorSpec& s : in) name += " " + s.str();
+  return {name, any, std::move(in), std::move(fill)};
+}
+
+/// gy, the other operand, and the mask or y, of a gradient of an op with an epilogue.
+template <class Gradient, class Forward>
+Case with_epilogue(const Gradient& g, const Forward& f, const std::vector<TensorSpec>& forward_in, std::size_t other) {
+  std::vector<TensorSpec> in = forward_in;
+  if (f.epilogue.bias) in.push_back(f32({in[1].shape[-1]}));
+  if constexpr (requires { f.transpose_b; }) {
+    if (f.epilogue.bias && f.transpose_b) in[2] = f32({in[1].shape[0]});
+  }
+  const SpecList out = infer_node(f, in);
+  std::vector<TensorSpec> operands{out[0], in[other]};
+  std::vector<Fill> fill{uniform, uniform};
+  if (f.epilogue.gradient_reads_saved()) {
+    operands.push_back(out[f.epilogue.saves_mask() ? 1 : 0]);
+    fill.push_back(saved);
+  }
+  return make(g, operands, fill);
+}
+
+Shape matrix(bool transpose, int64_t rows, int64_t columns) { return transpose ? Shape{columns, rows} : Shape{rows, columns}; }
+std::vector<TensorSpec> factors(const op::MatMul& o, int64_t m, int64_t n, int64_t k) {
+  return {f32(matrix(o.transpose_a, m, k)), f32(matrix(o.transpose_b, k, n))};
+}
+
+Fill domain(op::UnaryFn fn) { return fn == op::UnaryFn::log || fn == op::UnaryFn::sqrt ? Fill{.low = 0.1, .high = 2} : wide; }
+
+std::pair<TensorSpec, Fill> class_target(int64_t n, int64_t c, DType dtype) {
+  if (dtype == DType::f32) return {f32({n, c}), distribution};
+  return {{dtype, {n}}, labels(dtype == DType::u8 ? std::min<int64_t>(c, 256) : c)};
+}
+
+}  // namespace
+
+Case conv2d(const op::Conv2d& o, const Shape& x, const Shape& filter) {
+  std::vector<TensorSpec> in{f32(x), f32(filter)};
+  if (o.epilogue.bias) in.push_back(f32({filter[3]}));
+  const std::size_t count = in.size();
+  return make(o, std::move(in), std::vector<Fill>(count, uniform));
+}
+Case conv2d_grad_input(const op::Conv2d& o, const Shape& x, const Shape& filter) {
+  return with_epilogue(op::Conv2dGradInput{o, static_cast<std::int32_t>(x[1]), static_cast<std::int32_t>(x[2])}, o,
+                       {f32(x), f32(filter)}, 1);
+}
+Case conv2d_grad_filter(const op::Conv2d& o, const Shape& x, const Shape& filter) {
+  const Hw kernel{static_cast<std::int32_t>(filter[0]), static_cast<std::int32_t>(filter[1])};
+  return with_epilogue(op::Conv2dGradFilter{o, kernel}, o, {f32(x), f32(filter)}, 0);
+}
+
+Case matmul(const op::MatMul& o, int64_t m, int64_t n, int64_t k) {
+  std::vector<TensorSpec> in = factors(o, m, n, k);
+  if (o.epilogue.bias) in.push_back(f32({n}));
+  const std::size_t count = in.size();
+  return make(o, std::move(in), std::vector<Fill>(count, uniform));
+}
+Case matmul_grad_a(const op::MatMul& o, int64_t m, int64_t n, int64_t k) {
+  return with_epilogue(op::MatMulGradA{o}, o, factors(o, m, n, k), 1);
+}
+Case matmul_grad_b(const op::MatMul& o, int64_t m, int64_t n, int64_t k) {
+  return with_epilogue(op::MatMulGradB{o}, o, factors(o, m, n, k), 0);
+}
+
+Case pool2d(const op::Pool2d& o, const Shape& x) { return make(o, {f32(x)}, {uniform}); }
+Case pool2d_grad(const op::Pool2d& o, const Shape& x) {
+  const std::vector<TensorSpec> in{f32(x)};
+  SpecList out = infer_node(o, in);
+  std::vector<Fill> fill{uniform};
+  if (out.size() > 1) fill.push_back(saved);
+  return make(op::Pool2dGrad{o, static_cast<std::int32_t>(x[1]), static_cast<std::int32_t>(x[2])}, std::move(out), fill);
+}
+
+Case unary(const op::Unary& o, const Shape& x) { return make(o, {f32(x)}, {domain(o.fn)}); }
+Case unary_grad(const op::Unary& o, const Shape& x) { return make(op::UnaryGrad{o}, {f32(x), f32(x)}, {uniform, saved}); }
+Case binary(op::BinaryFn fn, const Shape& a, const Shape& b) {
+  return make(op::Binary{fn}, {f32(a), f32(b)}, {uniform, fn == op::BinaryFn::div ? Fill{.low = 0.3, .high = 2} : uniform});
+}
+Case bias_add(const Shape& x) { return make(op::BiasAdd{}, {f32(x), f32({x[-1]})}, {uniform, uniform}); }
+Case bias_grad(const Shape& x) { return make(op::BiasGrad{}, {f32(x)}, {uniform}); }
+
+Case softmax(bool log, const Shape& x) { return make(op::Softmax{log}, {f32(x)}, {wide}); }
+Case softmax_grad(bool log, const Shape& x) { return make(op::SoftmaxGrad{log}, {f32(x), f32(x)}, {uniform, saved}); }
+Case softmax_crossentropy(int64_t n, int64_t c, DType dtype) {
+  const auto [spec, fill] = class_target(n, c, dtype);
+  return make(op::SoftmaxCrossEntropy{}, {f32({n, c}), spec}, {wide, fill});
+}
+Case softmax_crossentropy_grad(int64_t n, int64_t c, DType dtype) {
+  const auto [spec, fill] = class_target(n, c, dtype);
+  return make(op::SoftmaxCrossEntropyGrad{}, {f32({n}), f32({n, c}), spec}, {uniform, saved, fill});
+}
+Case correct(int64_t n, int64_t c, DType dtype) {
+  const auto [spec, fill] = class_target(n, c, dtype);
+  return make(op::Correct{}, {f32({n, c}), spec}, {uniform, fill});
+}
+Case pair_loss(op::Kind kind, const Shape& s) {
+  switch (kind) {
+    case op::kind_of<op::SigmoidCrossEntropy>: return make(op::SigmoidCrossEntropy{}, {f32(s), f32(s)}, {wide, target});
+    case op::kind_of<op::BinaryCrossEntropy>: return make(op::BinaryCrossEntropy{}, {f32(s), f32(s)}, {unit, target});
+    case op::kind_of<op::SigmoidCrossEntropyGrad>:
+      return make(op::SigmoidCrossEntropyGrad{}, {f32(s), f32(s), f32(s)}, {uniform, wide, target});
+    default: return make(op::BinaryCrossEntropyGrad{}, {f32(s), f32(s), f32(s)}, {uniform, unit, target});
+  }
+}
+
+Case dropout(float rate, std::int32_t site, const Shape& x) { return make(op::Dropout{rate, site}, {f32(x)}, {uniform}); }
+Case dropout_grad(float rate, const Shape& x) { return make(op::DropoutGrad{rate}, {f32(x), {DType::u8, x}}, {uniform, saved}); }
+
+Case transpose(const op::Transpose& o, const Shape& x) { return make(o, {f32(x)}, {uniform}); }
+Case concat(std::int32_t axis, const std::vector<Shape>& parts) {
+  std::vector<TensorSpec> in;
+  for (const Shape& s : parts) in.push_back(f32(s));
+  return make(op::Concat{axis}, std::move(in), std::vector<Fill>(parts.size(), uniform));
+}
+Case slice(const op::Slice& o, const Shape& x) { return make(o, {f32(x)}, {uniform}); }
+Case slice_grad(const op::Slice& o, const Shape& x) {
+  return make(op::SliceGrad{o, x[o.axis]}, {f32(x.with(o.axis, o.length))}, {uniform});
+}
+Case gather(const Shape& table, const Shape& ids) {
+  return make(op::Gather{}, {f32(table), {DType::i32, ids}}, {uniform, labels(table[0])});
+}
+Case gather_grad(const Shape& table, const Shape& ids) {
+  Shape gy = ids;
+  for (int i = 1; i < table.rank(); ++i) gy.push_back(table[i]);
+  return make(op::GatherGrad{table[0], ids.rank()}, {f32(gy), {DType::i32, ids}}, {uniform, labels(table[0])});
+}
+Case broadcast_to(const Shape& x, const Shape& y) { return make(op::BroadcastTo{y}, {f32(x)}, {uniform}); }
+Case reduce(const op::Reduce& o, const Shape& x) { return make(o, {f32(x)}, {uniform}); }
+Case reduce_select_grad(const op::Reduce& o, const Shape& x) {
+  const std::vector<TensorSpec> in{f32(x)};
+  const TensorSpec y = infer_node(o, in)[0];
+  return make(op::ReduceSelectGrad{o}, {y, f32(x), y}, {uniform, uniform, saved});
+}
+
+Case update(const op::AnyOp& any, int64_t n) {
+  // Parameter, gradient, states (second moments are positive), clip scale.
+  std::size_t states = 0;
+  bool clipped = false;
+  std::visit(
+      [&](const auto& o) {
+        using T = std::decay_t<decltype(o)>;
+        if constexpr (requires { o.common; }) {
+          clipped = o.common.clipped;
+          if constexpr (std::is_same_v<T, op::SgdUpdate>) states = o.momentum != 0.f ? 1 : 0;
+          else if constexpr (std::is_same_v<T, op::RmspropUpdate>) states = o.momentum != 0.f ? 2 : 1;
+          else states = std::is_same_v<T, op::AdagradUpdate> ? 1 : 2;
+        }
+      },
+      any);
+  std::vector<TensorSpec> in{f32({n})};
+  if (std::holds_alternative<op::CheckFinite>(any)) return make(any, {f32({})}, {uniform});
+  if (std::holds_alternative<op::ClipNorm>(any)) return make(any, in, {uniform});
+  in.resize(2 + states, in[0]);
+  std::vector<Fill> fill(2, uniform);
+  fill.resize(2 + states, positive);
+  if (clipped) {
+    in.push_back(f32({1}));
+    fill.push_back({.low = 0.1, .high = 1});
+  }
+  return make(any, std::move(in), std::move(fill));
+}
+
+}  // namespace tenon::tests::form
