@@ -2,6 +2,7 @@
 #include "tests/case_forms.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "tenon/error.hpp"
 #include "tenon/rules.hpp"
@@ -20,9 +21,49 @@ Fill labels(int64_t bound) { return {.kind = Fill::Kind::labels, .bound = bound}
 
 TensorSpec f32(const Shape& s) { return {DType::f32, s}; }
 
+std::string str(const op::Pad& p) { return fmt::format("({},{},{},{})", p.top, p.bottom, p.left, p.right); }
+std::string str(const op::Epilogue& e) {
+  std::string text;
+  if (e.bias) text += " bias";
+  if (e.activation != op::UnaryFn::identity) text += fmt::format(" {}", op::name_of(e.activation));
+  if (e.pool) text += " pool";
+  if (e.dropout > 0) text += fmt::format(" dropout {} site {}", e.dropout, e.site);
+  return text;
+}
+
+/// What the extents do not say.
+struct Attributes {
+  std::string operator()(const op::Conv2d& o) const {
+    return fmt::format(" stride ({},{}) dilation ({},{}) pad {} groups {}{}", o.stride.h, o.stride.w, o.dilation.h, o.dilation.w, str(o.pad),
+                       o.groups, str(o.epilogue));
+  }
+  std::string operator()(const op::MatMul& o) const {
+    return std::string(o.transpose_a ? " a transposed" : "") + (o.transpose_b ? " b transposed" : "") + str(o.epilogue);
+  }
+  std::string operator()(const op::Pool2d& o) const {
+    return fmt::format(" {} window ({},{}) stride ({},{}) pad {}", o.fn == op::PoolFn::max ? "max" : "mean", o.window.h, o.window.w, o.stride.h,
+                       o.stride.w, str(o.pad));
+  }
+  std::string operator()(const op::Unary& o) const { return fmt::format(" {} alpha {} beta {}", op::name_of(o.fn), o.alpha, o.beta); }
+  std::string operator()(const op::Reduce& o) const {
+    return fmt::format(" fn {} axes [{},{}){}", static_cast<int>(o.fn), o.axis, o.axis + o.count, o.keepdims ? " kept" : "");
+  }
+  std::string operator()(const op::Slice& o) const { return fmt::format(" axis {} [{},{})", o.axis, o.begin, o.begin + o.length); }
+  std::string operator()(const op::Concat& o) const { return fmt::format(" axis {}", o.axis); }
+  std::string operator()(const op::Transpose& o) const { return fmt::format(" ({})", fmt::join(o.perm, ",")); }
+  std::string operator()(const op::Dropout& o) const { return fmt::format(" {} site {}", o.rate, o.site); }
+  std::string operator()(const auto& o) const {
+    if constexpr (requires { o.forward; }) return (*this)(o.forward);
+    else if constexpr (requires { o.log; }) return o.log ? " log" : "";
+    else if constexpr (requires { o.common; }) return fmt::format(" decay {} clipped {}", o.common.weight_decay, o.common.clipped);
+    else return "";
+  }
+};
+
 Case make(const op::AnyOp& any, std::vector<TensorSpec> in, std::vector<Fill> fill) {
   std::string name(op::name_of(any));
   for (const TensorSpec& s : in) name += " " + s.str();
+  name += std::visit(Attributes{}, any);
   return {name, any, std::move(in), std::move(fill)};
 }
 

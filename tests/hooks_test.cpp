@@ -17,8 +17,8 @@ namespace {
 
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
 
-// What a hook asked for is the trainer's to see. An explicit instantiation may name private members; this makes two of them
-// readable here, so that hooks can be tested without a training run.
+// What a hook asked for is the trainer's to see. An explicit instantiation may name private members; this makes two of
+// them readable here, so that hooks can be tested without a training run.
 template <class Tag, typename Tag::type member>
 struct Open {
   friend typename Tag::type opened(Tag) { return member; }
@@ -118,7 +118,8 @@ TEST_CASE("Keras' progress prints one line an epoch where there is no terminal",
   progress.on_end({});
   CHECK(out.text() ==
         "Epoch 1/12\n"
-        "469/469 ━━━━━━━━━━━━━━━━━━━━ 5s 11ms/step - loss: 0.2345 - accuracy: 0.9313 - val_loss: 0.2500 - val_accuracy: 0.5000\n"
+        "469/469 ━━━━━━━━━━━━━━━━━━━━ 5s 11ms/step - loss: 0.2345 - accuracy: 0.9313 - val_loss: 0.2500 - "
+        "val_accuracy: 0.5000\n"
         "Epoch 2/12\n"
         "469/469 ━━━━━━━━━━━━━━━━━━━━ 1:02:05 8s/step - loss: 1.2345e-04 - accuracy: 0.9313 - val_loss: inf\n");
 }
@@ -187,7 +188,8 @@ TEST_CASE("the CSV log has a row for every epoch at once", "[hooks]") {
   third.validation_metrics.clear();
   log.on_epoch(third, control);
   CHECK(read_file(folder / "log.csv") ==
-        "epoch,accuracy,loss,val_accuracy,val_loss\n0,0.93125,0.1,0.5,0.25\n1,0.93125,nan,0.5,-inf\n2,0.93125,0.3333333333333333,NA,NA\n");
+        "epoch,accuracy,loss,val_accuracy,val_loss\n0,0.93125,0.1,0.5,0.25\n1,0.93125,nan,0.5,-inf\n2,0.93125,0."
+        "3333333333333333,NA,NA\n");
 
   EpochRecord odd;
   odd.metrics = {{"=1+1", 1}, {"a,\"b\"", 2}};
@@ -212,7 +214,8 @@ TEST_CASE("the JSONL log holds every minibatch, in blocks", "[hooks]") {
           "{\"step\":0,\"epoch\":0,\"loss\":0.1,\"accuracy\":0.75,\"lr\":0.2}\n"
           "{\"step\":1,\"epoch\":0,\"loss\":0.1,\"accuracy\":0.75,\"lr\":0.2}\n"
           "{\"step\":2,\"epoch\":0,\"loss\":\"NaN\",\"a \\\"b\\\"\":\"Infinity\",\"lr\":0.2}\n"
-          "{\"epoch\":0,\"steps\":469,\"seconds\":5.2,\"loss\":0.5,\"accuracy\":0.93125,\"val_loss\":0.25,\"val_accuracy\":0.5,\"lr\":0.2}\n"
+          "{\"epoch\":0,\"steps\":469,\"seconds\":5.2,\"loss\":0.5,\"accuracy\":0.93125,\"val_loss\":0.25,\"val_"
+          "accuracy\":0.5,\"lr\":0.2}\n"
           "{\"errors\":[0.5,\"-Infinity\"]}\n"
           "{\"accuracy\":0.9913}\n");
     steps(log, 3, 1, 1, 0.25, control);
@@ -243,7 +246,8 @@ TEST_CASE("a log that cannot be written is one warning", "[hooks]") {
     log.on_epoch(epoch(1, 1), control);
   }
   REQUIRE(warnings.lines.size() == 1);
-  CHECK(warnings.lines[0] == "[log] cannot write " + (folder / "absent/log.csv") + ": No such file or directory; training goes on without it");
+  CHECK(warnings.lines[0] == "[log] cannot write " + (folder / "absent/log.csv") +
+                                 ": No such file or directory; training goes on without it");
   {
     JsonlLog log("/dev/full");
     steps(log, 0, 1000, 0, 0.5, control);
@@ -264,7 +268,8 @@ TEST_CASE("the recorder keeps every value", "[hooks]") {
 }
 
 TEST_CASE("early stopping waits for its patience", "[hooks]") {
-  const auto stops_after = [](EarlyStoppingOptions options, const std::vector<double>& values, std::string* why = nullptr) {
+  const auto stops_after = [](EarlyStoppingOptions options, const std::vector<double>& values,
+                              std::string* why = nullptr) {
     EarlyStopping hook(options);
     TrainControl control;
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -286,7 +291,8 @@ TEST_CASE("early stopping waits for its patience", "[hooks]") {
   CHECK(stops_after({.patience = 3}, {1, not_a_number, 0.5, not_a_number, not_a_number, 0.4}) == -1);
   EarlyStopping wrong({.monitor = "val_acc"});
   TrainControl control;
-  CHECK_THROWS_WITH(wrong.on_epoch(epoch(0, 1), control), "[monitor] no figure 'val_acc' among: loss, accuracy, val_loss, val_accuracy");
+  CHECK_THROWS_WITH(wrong.on_epoch(epoch(0, 1), control),
+                    "[monitor] no figure 'val_acc' among: loss, accuracy, val_loss, val_accuracy");
 }
 
 TEST_CASE("the best epoch is saved", "[hooks]") {
@@ -294,7 +300,8 @@ TEST_CASE("the best epoch is saved", "[hooks]") {
   TrainControl control;
   control.*opened(Save{}) = [&](const std::string& path) { saved.push_back(path); };
   BestCheckpoint best("best.safetensors");
-  for (const double value : {not_a_number, 0.5, 0.6, 0.4, not_a_number, 0.4}) best.on_epoch(epoch(0, 1, value), control);
+  for (const double value : {not_a_number, 0.5, 0.6, 0.4, not_a_number, 0.4})
+    best.on_epoch(epoch(0, 1, value), control);
   CHECK(saved == std::vector<std::string>{"best.safetensors", "best.safetensors"});
   CHECK(best.best() == 0.4);
   BestCheckpoint most("most.safetensors", "val_accuracy");
@@ -315,7 +322,9 @@ TEST_CASE("a loss that is not finite stops", "[hooks]") {
     CHECK_FALSE(stopped(control));
     steps(hook, 10, 2, 0, bad, control);
     CHECK(stopped(control));
-    CHECK(reason(control) == (std::isnan(bad) ? "loss is nan at step 10" : bad > 0 ? "loss is inf at step 10" : "loss is -inf at step 10"));
+    CHECK(reason(control) == (std::isnan(bad) ? "loss is nan at step 10"
+                              : bad > 0       ? "loss is inf at step 10"
+                                              : "loss is -inf at step 10"));
   }
 }
 

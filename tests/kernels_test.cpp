@@ -1,4 +1,4 @@
-// Every row of the CPU's kernel table against the reference: fixed cases, and at least 200 random ones that the row accepts,
+// Every row of the CPU's kernel table against the reference: fixed cases, and at least 400 random ones that the row accepts,
 // most of them aimed at the sizes where it changes its path. Canonical rows give the reference's bits; the others, and the
 // reference's float against its double, keep the bounds of lib/train/error_bound.cpp; small integers come out exact.
 // One failing case is reproduced by its name and seed, which the message carries.
@@ -17,7 +17,7 @@
 namespace tenon::tests {
 namespace {
 
-constexpr int least_cases = 200, most_draws = 12000, nan_cases = 16;
+constexpr int least_cases = 400, most_draws = 12000, nan_cases = 16;
 
 struct Tally {
   int fixed = 0, executed = 0, refused = 0, near_edge = 0, many_chunks = 0, integers = 0, failures = 0;

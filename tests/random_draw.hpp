@@ -16,7 +16,7 @@ class Draw {
   Draw(std::mt19937_64& rng, const Edges& edges) : rng_(rng) {
     for (const std::int32_t e : edges.sizes)
       if (e > 1) edges_.push_back(e);
-    aims_ = !edges_.empty() && chance(0.75);
+    aims_ = !edges_.empty() && chance(0.85);
   }
 
   [[nodiscard]] bool chance(double p) { return std::uniform_real_distribution<double>()(rng_) < p; }

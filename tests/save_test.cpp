@@ -19,8 +19,9 @@ using test::write_file;
 namespace {
 
 nn::Sequential small_net(std::int32_t units = 3) {
-  return nn::Sequential{nn::Conv2d{.filters = 2, .kernel = {3, 3}, .activation = relu}, nn::MaxPool2d{.window = {2, 2}}, nn::Dropout{.rate = 0.25f},
-                        nn::Flatten{}, nn::Dense{.units = units, .activation = softmax, .name = "head"}};
+  return nn::Sequential{nn::Conv2d{.filters = 2, .kernel = {3, 3}, .activation = relu}, nn::MaxPool2d{.window = {2, 2}},
+                        nn::Dropout{.rate = 0.25f}, nn::Flatten{},
+                        nn::Dense{.units = units, .activation = softmax, .name = "head"}};
 }
 
 /// Declares the parameters for images of 6x6x1 and fills them for a seed.
@@ -107,8 +108,9 @@ TEST_CASE("f32 weights fit an f64 model and not the other way round", "[io]") {
   load_weights(wide, folder / "narrow");
   const Array a = narrow.parameters().get("head.kernel"), b = wide.parameters().get("head.kernel");
   for (std::int64_t i = 0; i < a.size(); ++i) CHECK(a.at(i) == b.at(i));
-  CHECK(message_of<CheckpointError>([&] { load_weights(narrow, folder / "wide"); }).find("'head.bias' expects f32(3), found f64(3)") !=
-        std::string::npos);
+  CHECK(message_of<CheckpointError>([&] {
+          load_weights(narrow, folder / "wide");
+        }).find("'head.bias' expects f32(3), found f64(3)") != std::string::npos);
 }
 
 TEST_CASE("a file that does not fit changes nothing and names every misfit", "[io]") {
@@ -119,7 +121,9 @@ TEST_CASE("a file that does not fit changes nothing and names every misfit", "[i
   save(ready(small_net(4), 1), path);
   save(ready(small_net(4), 1), path);  // with a generation before, which would not fit either
   CHECK(message_of<CheckpointError>([&] { load_weights(model, path); }) ==
-        "[load] " + path + " does not fit the model: 'head.kernel' expects f32(8,3), found f32(8,4), 'head.bias' expects f32(3), found f32(4)");
+        "[load] " + path +
+            " does not fit the model: 'head.kernel' expects f32(8,3), found f32(8,4), 'head.bias' expects f32(3), "
+            "found f32(4)");
   TensorFile file = read_safetensors(path);
   file.tensors.erase(file.tensors.begin());
   file.tensors.emplace_back("odd", Array(DType::f32, {1}));
@@ -157,7 +161,8 @@ TEST_CASE("a damaged newest file gives way to the one before", "[io]") {
   const std::uint64_t before = model.parameters().hash();
   CHECK_THROWS_AS(load_weights(model, path), CheckpointError);
   write_file(path, "short");
-  CHECK(message_of<CheckpointError>([&] { load_weights(model, path); }).find("; and the generation before: ") != std::string::npos);
+  CHECK(message_of<CheckpointError>([&] { load_weights(model, path); }).find("; and the generation before: ") !=
+        std::string::npos);
   CHECK(model.parameters().hash() == before);
 }
 
@@ -178,19 +183,22 @@ TEST_CASE("a hostile description of a model is refused", "[io]") {
   for (const char* text : {"[", "{}", "[{}]", "[7]", R"([{"type":"nothing"}])", R"([{"type":"dense","units":-1}])"})
     CHECK(refusal("architecture", text).find("[architecture]") != std::string::npos);
   CHECK(refusal("inputs", "").find("no inputs") != std::string::npos);
-  for (const char* text : {"[", "[7]", R"([{"name":"x"}])", R"([{"name":"x","shape":[-1],"dtype":"f32"}])", R"([{"name":"x","shape":[2.5],"dtype":"f16"}])"})
+  for (const char* text : {"[", "[7]", R"([{"name":"x"}])", R"([{"name":"x","shape":[-1],"dtype":"f32"}])",
+                           R"([{"name":"x","shape":[2.5],"dtype":"f16"}])"})
     CHECK(refusal("inputs", text) != "no error");
-  for (const char* text : {R"([{"name":"x","shape":[4294967296,4294967296,1],"dtype":"f32"}])", R"([{"name":"x","shape":[1,1,1,1,1,1,1,1,1],"dtype":"f32"}])"})
+  for (const char* text : {R"([{"name":"x","shape":[4294967296,4294967296,1],"dtype":"f32"}])",
+                           R"([{"name":"x","shape":[1,1,1,1,1,1,1,1,1],"dtype":"f32"}])"})
     CHECK(refusal("inputs", text).find("bounded rank and size") != std::string::npos);
-  CHECK(refusal("inputs", R"([{"name":"x","shape":[9,9,1],"dtype":"f32"}])").find("'head.kernel' expects f32(18,3), found f32(8,3)") !=
-        std::string::npos);
+  CHECK(refusal("inputs", R"([{"name":"x","shape":[9,9,1],"dtype":"f32"}])")
+            .find("'head.kernel' expects f32(18,3), found f32(8,3)") != std::string::npos);
   CHECK(refusal("inputs", R"([{"name":"x","shape":[5],"dtype":"f32"}])").find("cannot be built") != std::string::npos);
 }
 
 TEST_CASE("weights that are not finite are loaded with a warning", "[io]") {
   const TempFolder folder;
   const Model model = ready(small_net(), 7);
-  model.parameters().set("head.bias", Array::of(std::vector<float>{0, std::numeric_limits<float>::quiet_NaN(), 1}, {3}));
+  model.parameters().set("head.bias",
+                         Array::of(std::vector<float>{0, std::numeric_limits<float>::quiet_NaN(), 1}, {3}));
   save(model, folder / "m");
   const Warnings warnings;
   const Model again = load(folder / "m");

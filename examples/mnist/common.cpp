@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -33,33 +34,63 @@ void remember_signal(int signal) { signal_received = signal; }
 
 /// A check for CLI11: an empty string for a value that may pass, else what is wrong with it.
 template <class Check>
-CLI::Validator validator(Check check, const char* what) {
-  return {[check](std::string& value) { return check(value); }, what};
+CLI::Validator validator(Check check) {
+  return {[check](std::string& value) { return check(value); }, ""};
 }
 
 std::string check_device(const std::string& value) {
-  const bool numbered = value.starts_with("cuda:") && value.size() > 5 && value.find_first_not_of("0123456789", 5) == std::string::npos;
-  return value == "auto" || value == "cpu" || value == "cuda" || numbered ? "" : "expected auto, cpu, cuda or cuda:N, found " + value;
+  const bool numbered =
+      value.starts_with("cuda:") && value.size() > 5 && value.find_first_not_of("0123456789", 5) == std::string::npos;
+  return value == "auto" || value == "cpu" || value == "cuda" || numbered
+             ? ""
+             : "expected auto, cpu, cuda or cuda:N, found " + value;
 }
 
-std::string check_precision(const std::string& value) { return value == "fp32" ? "" : "only fp32 exists yet, found " + value; }
+std::string check_precision(const std::string& value) {
+  return value == "fp32" ? "" : "only fp32 exists yet, found " + value;
+}
 
 std::string check_rate(const std::string& value) {
   float rate = 0;
-  return CLI::detail::lexical_cast(value, rate) && std::isfinite(rate) && rate > 0 ? "" : "expected a number above 0, found " + value;
+  return CLI::detail::lexical_cast(value, rate) && std::isfinite(rate) && rate > 0
+             ? ""
+             : "expected a number above 0, found " + value;
+}
+
+std::string check_seed(const std::string& value) {
+  std::uint64_t seed = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), seed);
+  return error == std::errc{} && end == value.data() + value.size()
+             ? ""
+             : "expected a whole number below 2^64, found " + value;
 }
 
 void describe(CLI::App& app, Flags& f) {
   app.add_option("--data-folder", f.data_folder, "Folder with MNIST's four files, or whose subfolder mnist has them");
   app.add_flag("--download", f.download, "Fetch the files that are missing");
-  app.add_option("--batch-size", f.batch_size, "Images in a minibatch")->check(CLI::Range(1, 60000))->capture_default_str();
-  app.add_option("--epochs", f.epochs, "Sweeps over the training images; 0 only evaluates")->check(CLI::Range(0, 1000000))->capture_default_str();
-  app.add_option("--learning-rate", f.learning_rate, "Step size of the optimizer")->check(validator(check_rate, "FLOAT > 0"))->capture_default_str();
-  app.add_option("--device", f.device, "Where to run")->check(validator(check_device, "auto|cpu|cuda[:N]"))->capture_default_str();
-  app.add_option("--provider", f.provider, "Kernels to use, for all ops or by op: cpu.eigen, or conv2d=cpu.eigen,*=cpu.avx2");
-  app.add_option("--precision", f.precision, "Arithmetic")->check(validator(check_precision, "fp32"))->capture_default_str();
-  app.add_option("--threads", f.threads, "Threads on the CPU; 0 for one per core")->check(CLI::Range(0, 1024))->capture_default_str();
-  app.add_option("--seed", f.seed, "Of the initial weights, the order of the images and the dropout")->capture_default_str();
+  app.add_option("--batch-size", f.batch_size, "Images in a minibatch")
+      ->check(CLI::Range(1, 60000))
+      ->capture_default_str();
+  app.add_option("--epochs", f.epochs, "Sweeps over the training images; 0 only evaluates")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
+  app.add_option("--learning-rate", f.learning_rate, "Step size of the optimizer")
+      ->check(validator(check_rate))
+      ->capture_default_str();
+  app.add_option("--device", f.device, "Where to run: auto, cpu, cuda or cuda:N")
+      ->check(validator(check_device))
+      ->capture_default_str();
+  app.add_option("--provider", f.provider,
+                 "Kernels to use, for all ops or by op: cpu.eigen, or conv2d=cpu.eigen,*=cpu.avx2");
+  app.add_option("--precision", f.precision, "Arithmetic: fp32")
+      ->check(validator(check_precision))
+      ->capture_default_str();
+  app.add_option("--threads", f.threads, "Threads on the CPU; 0 for one per core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--seed", f.seed, "Of the initial weights, the order of the images and the dropout")
+      ->check(validator(check_seed))
+      ->capture_default_str();
   app.add_option("--outputs", f.outputs, "Folder for weights and logs; made where missing")->capture_default_str();
   app.add_option("--load", f.load, "Weight file to begin with");
   app.add_flag("--quiet", f.quiet, "No progress lines");
@@ -85,7 +116,8 @@ int run_program(int argc, char** argv, const Flags& defaults, const std::functio
       say("{}", app.help());
       return 0;
     } catch (const CLI::ParseError& error) {
-      return fail(flags.program, fmt::format("{}\nRun {} --help for the flags.", error.what(), flags.program), code(ExitCode::usage));
+      return fail(flags.program, fmt::format("{}\nRun {} --help for the flags.", error.what(), flags.program),
+                  code(ExitCode::usage));
     }
     signal(SIGPIPE, SIG_IGN);
     log_to_stderr();
@@ -97,7 +129,8 @@ int run_program(int argc, char** argv, const Flags& defaults, const std::functio
   } catch (const std::exception& error) {
     return fail(flags.program, error.what(), 1);
   }
-  if (const int signal = signal_received) return fail(flags.program, "stopped by a signal, weights saved", 128 + signal);
+  if (const int signal = signal_received)
+    return fail(flags.program, "stopped by a signal, weights saved", 128 + signal);
   return 0;
 }
 
@@ -119,9 +152,9 @@ Outputs prepare_outputs(const Flags& flags) {
 }
 
 MnistData load_data(const Flags& flags) {
-  return load_mnist({.data_folder = flags.data_folder,
-                     .download = flags.download,
-                     .log = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }});
+  return load_mnist({.data_folder = flags.data_folder, .download = flags.download, .log = [](const std::string& line) {
+                       std::fprintf(stderr, "%s\n", line.c_str());
+                     }});
 }
 
 Dataset one_hot(const Dataset& digits) {
@@ -155,7 +188,8 @@ void StopOnSignal::on_steps(std::span<const StepRecord>, TrainControl& control) 
 bool StopOnSignal::received() { return signal_received != 0; }
 
 void save_weights(const History& history, const Model& model, const Outputs& outputs) {
-  if (history.summary.halted) throw NumericError("[train] " + history.summary.reason + ": nothing was saved; try a smaller --learning-rate");
+  if (history.summary.halted)
+    throw NumericError("[train] " + history.summary.reason + ": nothing was saved; try a smaller --learning-rate");
   save(model, outputs.weights);
   say("Saved {}\n", outputs.weights);
 }

@@ -1,4 +1,5 @@
-// What mnist_mlp and mnist_cnn share: the command line, the data, the output folder, and what happens on errors and signals.
+// What mnist_mlp and mnist_cnn share: the command line, the data, the output folder, and what happens on errors and
+// signals.
 #pragma once
 #include <fmt/format.h>
 
@@ -47,8 +48,8 @@ struct Outputs {
 /// As Python prints it: `(60000, 28, 28, 1)`.
 [[nodiscard]] std::string shape_text(const tenon::Array& array);
 
-/// While it lives, the first SIGINT or SIGTERM ends training after the minibatch that runs, so that the weights can be saved;
-/// the second ends the program at once.
+/// While it lives, the first SIGINT or SIGTERM ends training after the minibatch that runs, so that the weights can be
+/// saved; the second ends the program at once.
 class StopOnSignal : public tenon::Hook {
  public:
   StopOnSignal();

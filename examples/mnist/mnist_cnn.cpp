@@ -1,5 +1,5 @@
-// A convolutional network learns handwritten digits, as in Keras' example: two convolutions, a max-pool, two dense layers,
-// dropout between them, trained with Adadelta. Twelve epochs give about 99.1 % on the test images.
+// A convolutional network learns handwritten digits, as in Keras' example: two convolutions, a max-pool, two dense
+// layers, dropout between them, trained with Adadelta. Twelve epochs give about 99.1 % on the test images.
 #include <unistd.h>
 
 #include "common.hpp"
@@ -16,10 +16,10 @@ nn::Sequential make_cnn() {
       nn::Conv2d{.filters = 64, .kernel = {3, 3}, .activation = relu},  // [n, 24, 24, 64]
       nn::MaxPool2d{.window = {2, 2}},                                  // [n, 12, 12, 64]
       nn::Dropout{.rate = 0.25f},
-      nn::Flatten{},                                                    // [n, 9216]
+      nn::Flatten{},  // [n, 9216]
       nn::Dense{.units = 128, .activation = relu},
       nn::Dropout{.rate = 0.5f},
-      nn::Dense{.units = 10, .activation = softmax},                    // a probability for every digit
+      nn::Dense{.units = 10, .activation = softmax},  // a probability for every digit
   };
 }
 
@@ -39,7 +39,8 @@ void run(const mnist::Flags& flags) {
   say("{}\n", trainer.program(train).banner());
   say("Data folder: {}\n", data.source);
   for (const Dataset* part : {&train, &test})
-    say("{}\n{}\n", mnist::shape_text(part->inputs()[0].second.data), mnist::shape_text(part->targets()[0].second.data));
+    say("{}\n{}\n", mnist::shape_text(part->inputs()[0].second.data),
+        mnist::shape_text(part->targets()[0].second.data));
   if (!flags.load.empty()) load_weights(trainer.model(), flags.load);
 
   // Every minibatch and every epoch passes the hooks.
@@ -51,7 +52,8 @@ void run(const mnist::Flags& flags) {
   if (!flags.quiet) hooks.push_back(&progress);
 
   if (flags.epochs > 0) {
-    const History history = trainer.fit(train, {.batch_size = flags.batch_size, .epochs = flags.epochs, .validation = test, .hooks = hooks});
+    const History history = trainer.fit(
+        train, {.batch_size = flags.batch_size, .epochs = flags.epochs, .validation = test, .hooks = hooks});
     mnist::save_weights(history, trainer.model(), outputs);
     if (signals.received()) return;
   }

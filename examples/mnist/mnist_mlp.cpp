@@ -1,5 +1,6 @@
-// A perceptron with two hidden layers learns handwritten digits, as in CNTK's tutorial: plain gradient descent on the mean
-// of a minibatch, ten sweeps over the images in minibatches that run on across them: 9,375 updates, about 2 % test error.
+// A perceptron with two hidden layers learns handwritten digits, as in CNTK's tutorial: plain gradient descent on the
+// mean of a minibatch, ten sweeps over the images in minibatches that run on across them: 9,375 updates, about 2 % test
+// error.
 #include "common.hpp"
 #include "tenon/io.hpp"
 
@@ -46,8 +47,8 @@ void run(const mnist::Flags& flags) {
 
   if (flags.epochs > 0) {
     const std::int64_t updates = flags.epochs * data.train.size() / flags.batch_size;
-    const History history =
-        trainer.fit(data.train, {.batch_size = flags.batch_size, .epochs = flags.epochs, .hooks = hooks, .updates = updates});
+    const History history = trainer.fit(
+        data.train, {.batch_size = flags.batch_size, .epochs = flags.epochs, .hooks = hooks, .updates = updates});
     mnist::save_weights(history, trainer.model(), outputs);
     metrics.log("losses", recorder.losses);
     metrics.log("errors", recorder.metric("error_rate"));
@@ -56,7 +57,8 @@ void run(const mnist::Flags& flags) {
 
   // The tutorial tests on whole minibatches only, which leaves out the last images; both figures are given.
   const std::int64_t whole = data.test.size() / test_batch * test_batch;
-  if (whole > 0) say("Average test error: {:.2f}%\n", 100 * trainer.evaluate(data.test.slice(0, whole), test_batch)["error_rate"]);
+  if (whole > 0)
+    say("Average test error: {:.2f}%\n", 100 * trainer.evaluate(data.test.slice(0, whole), test_batch)["error_rate"]);
   const double test_error = trainer.evaluate(data.test, test_batch)["error_rate"];
   say("Test error over all {} images: {:.2f}%\n", data.test.size(), 100 * test_error);
   metrics.log("test_error", test_error);

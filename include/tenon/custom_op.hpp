@@ -23,12 +23,12 @@ struct CustomKernel {
 struct CustomDef {
   std::string name;
   /// Output specs from input specs; throws UsageError.
-  std::function<std::vector<TensorSpec>(std::span<const TensorSpec>)> infer;
+  std::function<std::vector<TensorSpec>(std::span<const TensorSpec>)> infer{};
   /// Empty: the op is not differentiable.
-  std::function<std::vector<Tensor>(const CustomVjp&)> vjp;
+  std::function<std::vector<Tensor>(const CustomVjp&)> vjp{};
   /// Definition in plain loops over doubles: row-major inputs and outputs. Used by gradcheck and as the last row.
-  std::function<void(std::span<const std::span<const double>> in, std::span<const std::span<double>> out)> reference;
-  std::vector<CustomKernel> kernels;
+  std::function<void(std::span<const std::span<const double>> in, std::span<const std::span<double>> out)> reference{};
+  std::vector<CustomKernel> kernels{};
 };
 
 /// A callable handle: `Tensor y = swish(x)`.

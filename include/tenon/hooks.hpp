@@ -19,8 +19,9 @@ namespace detail {
 class LogFile;
 }
 
-/// Keras' progress: `Epoch 1/12`, then `469/469 ━━━━━━━━━━━━━━━━━━━━ 5s 11ms/step - loss: 0.2345 - accuracy: 0.9312`. On a
-/// terminal the line is redrawn in place, at most ten times a second; elsewhere it is written once, when the epoch is over.
+/// Keras' progress: `Epoch 1/12`, then `469/469 ━━━━━━━━━━━━━━━━━━━━ 5s 11ms/step - loss: 0.2345 - accuracy: 0.9312`.
+/// On a terminal the line is redrawn in place, at most ten times a second; elsewhere it is written once, when the epoch
+/// is over.
 class KerasProgress : public Hook {
  public:
   /// Seconds from any start; a test passes its own.
@@ -56,8 +57,8 @@ class CntkProgress : public Hook {
   std::int64_t every_;
 };
 
-/// One row an epoch, in the columns of Keras' CSVLogger: epoch, then the names in alphabetical order. A file that cannot be
-/// written is one warning; training goes on.
+/// One row an epoch, in the columns of Keras' CSVLogger: epoch, then the names in alphabetical order. A file that
+/// cannot be written is one warning; training goes on.
 class CsvLog : public Hook {
  public:
   explicit CsvLog(const std::string& path);
@@ -69,9 +70,10 @@ class CsvLog : public Hook {
   std::vector<std::string> columns_;  // of the first epoch
 };
 
-/// One JSON object a line: {"step","epoch","loss",metrics...,"lr"} for every minibatch, {"epoch","steps","seconds","loss",
-/// metrics...,"val_loss",...,"lr"} for every epoch, and what the program logs. NaN and infinities are strings. Lines reach
-/// the file in blocks of up to 64 minibatches or 200 ms, with one write each. A failing file is one warning.
+/// One JSON object a line: {"step","epoch","loss",metrics...,"lr"} for every minibatch,
+/// {"epoch","steps","seconds","loss", metrics...,"val_loss",...,"lr"} for every epoch, and what the program logs. NaN
+/// and infinities are strings. Lines reach the file in blocks of up to 64 minibatches or 200 ms, with one write each. A
+/// failing file is one warning.
 class JsonlLog : public Hook {
  public:
   /// Replaces the file, or goes on behind what it holds.
@@ -161,8 +163,8 @@ class StopOnNan : public Hook {
   void on_steps(std::span<const StepRecord>, TrainControl&) override;
 };
 
-/// Sets the learning rate of the epochs after the first, whose rate is the optimizer's, as a function of the epoch from 0.
-/// For a schedule by updates see optim.hpp.
+/// Sets the learning rate of the epochs after the first, whose rate is the optimizer's, as a function of the epoch from
+/// 0. For a schedule by updates see optim.hpp.
 class LrSchedule : public Hook {
  public:
   explicit LrSchedule(std::function<float(std::int32_t epoch)> schedule) : schedule_(std::move(schedule)) {}

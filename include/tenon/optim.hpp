@@ -8,7 +8,7 @@ namespace tenon {
 /// A learning rate: a number, or a function of the number of finished updates.
 class LearningRate {
  public:
-  enum class Kind : std::uint8_t { constant, cosine, exponential, step, linear };
+  enum class Kind : std::uint8_t { constant, cosine, exponential, step, ramp };
   LearningRate(float value) : base_(value) {}  // NOLINT: a float is a learning rate
   LearningRate(double value) : base_(static_cast<float>(value)) {}
   LearningRate(int value) : base_(static_cast<float>(value)) {}

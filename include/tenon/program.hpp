@@ -77,7 +77,7 @@ class Loss {
 
 /// A criterion of the output and the target of one name, reported every step.
 struct Metric {
-  std::string output;  // empty: the only one
+  std::string output{};  // empty: the only one
   Criterion criterion = accuracy;
 };
 
@@ -92,7 +92,7 @@ struct ParameterGroup {
 struct Options {
   std::string device = "auto";     // auto | cpu | cuda[:N]
   std::string precision = "fp32";  // fp32
-  std::string providers;           // "cpu.eigen", "conv2d=cpu.eigen,*=cpu.avx2"; empty: TENON_PROVIDERS, else the best
+  std::string providers{};         // "cpu.eigen", "conv2d=cpu.eigen,*=cpu.avx2"; empty: TENON_PROVIDERS, else the best
   int threads = 0;                 // 0: OMP_NUM_THREADS, else one per core
   std::uint64_t seed = 0;
   DType dtype = DType::f32;  // f64 runs on the reference provider only
@@ -100,15 +100,15 @@ struct Options {
 };
 
 struct CompileOptions {
-  std::vector<InputSpec> inputs, targets;
-  Loss loss;
+  std::vector<InputSpec> inputs{}, targets{};
+  Loss loss{};
   Optimizer optimizer = Sgd{};
   float clip_norm = 0.f;  // 0: off; else gradients scale by min(1, clip_norm / norm of all)
   int accumulate = 1;     // micro-batches in one update
-  std::vector<std::string> frozen;   // patterns of parameters that stay; one that matches nothing is an error
-  std::vector<std::string> observe;  // "grad:head.*", "param:*", or an output's name
-  std::vector<Metric> metrics;
-  std::vector<ParameterGroup> groups;
+  std::vector<std::string> frozen{};   // patterns of parameters that stay; one that matches nothing is an error
+  std::vector<std::string> observe{};  // "grad:head.*", "param:*", or an output's name
+  std::vector<Metric> metrics{};
+  std::vector<ParameterGroup> groups{};
   Options run{};
 };
 

@@ -4,7 +4,7 @@
 #include "tenon/data.hpp"
 #include "tenon/error.hpp"
 #include "tenon/gradcheck.hpp"
-
+#include "tenon/hooks.hpp"
 #include "tenon/io.hpp"
 #include "tenon/log.hpp"
 #include "tenon/losses.hpp"

@@ -79,7 +79,7 @@ struct History {
 };
 
 struct TrainerOptions {
-  Loss loss;
+  Loss loss{};
   Optimizer optimizer = Sgd{};
   std::vector<Metric> metrics{};
   std::string device = "auto", precision = "fp32", providers{};

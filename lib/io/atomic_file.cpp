@@ -1,6 +1,6 @@
-// Temporary file in the same folder -> fsync -> rename -> fsync of the folder. The old file gets a second name before the
-// rename and becomes `.prev` only after it, so a complete file is at `path` at every instant. Where the file system has no
-// hard links it is renamed to `.prev` first: then a complete file is at `path` or at `.prev`.
+// Temporary file in the same folder -> fsync -> rename -> fsync of the folder. The old file gets a second name before
+// the rename and becomes `.prev` only after it, so a complete file is at `path` at every instant. Where the file system
+// has no hard links it is renamed to `.prev` first: then a complete file is at `path` or at `.prev`.
 #include "lib/io/atomic_file.hpp"
 
 #include <fcntl.h>
@@ -54,7 +54,9 @@ bool check_target(int folder, const std::string& name, const std::string& path) 
     fail(path, "stat", errno);
   }
   if (!S_ISREG(info.st_mode)) {
-    const char* found = S_ISDIR(info.st_mode) ? "a folder" : S_ISLNK(info.st_mode) ? "a symbolic link" : "a device or pipe";
+    const char* found = S_ISDIR(info.st_mode)   ? "a folder"
+                        : S_ISLNK(info.st_mode) ? "a symbolic link"
+                                                : "a device or pipe";
     throw IoError(fmt::format("[save] cannot write {}: expected a regular file or none, found {}", shown(path), found));
   }
   return true;
@@ -75,7 +77,8 @@ void fill(UniqueFd& fd, std::span<const std::span<const std::byte>> pieces, cons
   std::size_t total = 0;
   for (const auto piece : pieces) total += piece.size();
   // A full disk is found before the first byte. Not every file system can reserve; then the writes find it.
-  if (total > 0 && ::fallocate(fd.get(), 0, 0, static_cast<off_t>(total)) != 0 && (errno == ENOSPC || errno == EFBIG || errno == EDQUOT))
+  if (total > 0 && ::fallocate(fd.get(), 0, 0, static_cast<off_t>(total)) != 0 &&
+      (errno == ENOSPC || errno == EFBIG || errno == EDQUOT))
     fail(path, "reserve space", errno);
   for (const auto piece : pieces)
     if (const int error = write_all(fd.get(), piece)) fail(path, "write", error);
@@ -85,7 +88,8 @@ void fill(UniqueFd& fd, std::span<const std::span<const std::byte>> pieces, cons
 }
 
 bool no_hard_links(int error) {
-  return error == EPERM || error == ENOTSUP || error == EOPNOTSUPP || error == ENOSYS || error == EMLINK || error == EXDEV;
+  return error == EPERM || error == ENOTSUP || error == EOPNOTSUPP || error == ENOSYS || error == EMLINK ||
+         error == EXDEV;
 }
 
 }  // namespace
@@ -119,7 +123,8 @@ void replace_file(const std::string& path, std::span<const std::span<const std::
       // When `.prev` already was this very file, rename(2) leaves both names.
       ::unlinkat(folder.get(), second_name.c_str(), 0);
     } else if (no_hard_links(errno)) {
-      if (::renameat(folder.get(), name.c_str(), folder.get(), previous.c_str()) != 0) fail(path + ".prev", "rename", errno);
+      if (::renameat(folder.get(), name.c_str(), folder.get(), previous.c_str()) != 0)
+        fail(path + ".prev", "rename", errno);
       if (const int error = fresh.rename_to(name)) {
         ::renameat(folder.get(), previous.c_str(), folder.get(), name.c_str());
         fail(path, "rename", error);

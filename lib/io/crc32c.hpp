@@ -1,4 +1,5 @@
-// CRC-32C (Castagnoli, reflected polynomial 0x82f63b78): finds every error of up to three bits in a header of this size.
+// CRC-32C (Castagnoli, reflected polynomial 0x82f63b78): finds every error of up to three bits in a header of this
+// size.
 #pragma once
 #include <cstddef>
 #include <cstdint>

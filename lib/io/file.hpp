@@ -1,4 +1,5 @@
-// Thin wrappers of the system's file calls: a descriptor that closes itself, and loops around short and interrupted calls.
+// Thin wrappers of the system's file calls: a descriptor that closes itself, and loops around short and interrupted
+// calls.
 #pragma once
 #include <unistd.h>
 
@@ -33,8 +34,8 @@ class UniqueFd {
 
 /// Writes everything. Returns 0, or errno of the call that failed; `written` then says how much was taken.
 [[nodiscard]] int write_all(int fd, std::span<const std::byte> bytes, std::size_t* written = nullptr) noexcept;
-/// Reads `size` bytes at `offset` and returns how many there were: fewer only at the end of the file. Sets `error` to 0 or
-/// errno.
+/// Reads `size` bytes at `offset` and returns how many there were: fewer only at the end of the file. Sets `error` to 0
+/// or errno.
 [[nodiscard]] std::size_t pread_all(int fd, void* to, std::size_t size, std::uint64_t offset, int& error) noexcept;
 
 /// `text` for a message: control characters shown as '?', and cut where it is long, so that the message stays one line.

@@ -1,5 +1,5 @@
-// The safetensors layout: u64 length of the header, the header (JSON, padded with spaces), the tensors one after the other.
-// What is common to reading and writing it, and a reader that looks at the header before anything is allocated.
+// The safetensors layout: u64 length of the header, the header (JSON, padded with spaces), the tensors one after the
+// other. What is common to reading and writing it, and a reader that looks at the header before anything is allocated.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -63,8 +63,8 @@ class Reader {
   std::string path_, name_;  // name_: for messages
   UniqueFd fd_;
   Header header_;
-  std::uint64_t payload_ = 0;                   // where it begins in the file
-  std::map<std::string, std::string> checks_;   // our own entries, empty in files of other writers
+  std::uint64_t payload_ = 0;                  // where it begins in the file
+  std::map<std::string, std::string> checks_;  // our own entries, empty in files of other writers
 };
 
 }  // namespace tenon::safetensors

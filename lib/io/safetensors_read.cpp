@@ -1,5 +1,5 @@
-// Reading: header first, with every number checked against the file's length before it is used; then each tensor by pread
-// into memory of its own, verified. No mapping: a file that shrinks meanwhile is an error, not a signal.
+// Reading: header first, with every number checked against the file's length before it is used; then each tensor by
+// pread into memory of its own, verified. No mapping: a file that shrinks meanwhile is an error, not a signal.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -28,7 +28,8 @@ void read_exactly(int fd, void* to, std::size_t size, std::uint64_t offset, cons
   int error = 0;
   const std::size_t got = pread_all(fd, to, size, offset, error);
   if (error != 0) throw IoError(fmt::format("[safetensors] cannot read {}: {}", name, std::strerror(error)));
-  if (got != size) corrupt(name, "byte {}: expected {} more bytes, found the end of the file", offset + got, size - got);
+  if (got != size)
+    corrupt(name, "byte {}: expected {} more bytes, found the end of the file", offset + got, size - got);
 }
 
 bool is_check(const std::string& key) {
@@ -55,15 +56,18 @@ void Reader::read_header(std::uint64_t file_bytes) {
   read_exactly(fd_.get(), &length, sizeof length, 0, name_);
   if (length < 2 || length > max_header_bytes)
     corrupt(name_, "byte 0: expected a header of 2 to {} bytes, found {}", max_header_bytes, length);
-  if (length > file_bytes - 8) corrupt(name_, "byte 0: expected a header of at most {} bytes in this file, found {}", file_bytes - 8, length);
+  if (length > file_bytes - 8)
+    corrupt(name_, "byte 0: expected a header of at most {} bytes in this file, found {}", file_bytes - 8, length);
   std::string bytes(8 + static_cast<std::size_t>(length), '\0');
   read_exactly(fd_.get(), bytes.data(), bytes.size(), 0, name_);
-  if (std::memcmp(bytes.data(), &length, sizeof length) != 0) corrupt(name_, "byte 0: the file changes while it is read");
+  if (std::memcmp(bytes.data(), &length, sizeof length) != 0)
+    corrupt(name_, "byte 0: the file changes while it is read");
   payload_ = bytes.size();
 
   header_ = parse_header(std::string_view(bytes).substr(8), name_);
-  std::stable_sort(header_.tensors.begin(), header_.tensors.end(),
-                   [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  std::stable_sort(header_.tensors.begin(), header_.tensors.end(), [](const Entry& a, const Entry& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
   check_tiling(file_bytes - payload_);
   take_checks(bytes);
 }
@@ -72,12 +76,13 @@ void Reader::check_tiling(std::uint64_t payload_bytes) const {
   std::uint64_t offset = 0;
   for (const Entry& e : header_.tensors) {
     if (e.begin != offset)
-      corrupt(name_, "tensor '{}': expected data at offset {}, found {} ({})", e.name, offset, e.begin, e.begin < offset ? "an overlap" : "a hole");
+      corrupt(name_, "tensor '{}': expected data at offset {}, found {} ({})", e.name, offset, e.begin,
+              e.begin < offset ? "an overlap" : "a hole");
     offset = e.end;
   }
   if (offset != payload_bytes)
-    corrupt(name_, "byte {}: expected the file to end after {} bytes of tensors, found {}", payload_ + std::min(offset, payload_bytes), offset,
-            payload_bytes);
+    corrupt(name_, "byte {}: expected the file to end after {} bytes of tensors, found {}",
+            payload_ + std::min(offset, payload_bytes), offset, payload_bytes);
 }
 
 void Reader::take_checks(std::string_view bytes) {
@@ -95,7 +100,8 @@ void Reader::take_checks(std::string_view bytes) {
   };
   const std::string expected = header_crc(bytes);
   if (const std::string found = take(header_crc_key); found != expected)
-    corrupt(name_, "bytes 0 to {}: expected a header with CRC {}, found one with {}", bytes.size() - 1, shown(found), expected);
+    corrupt(name_, "bytes 0 to {}: expected a header with CRC {}, found one with {}", bytes.size() - 1, shown(found),
+            expected);
   if (const std::string found = take(format_key); found != format_value)
     corrupt(name_, "__metadata__: expected format {}, found '{}'", format_value, shown(found));
   if (const std::string found = take(version_key); found != version_value)
@@ -117,8 +123,8 @@ TensorFile Reader::read() const {
     if (!checks_.empty()) {
       const std::string found = fmt::format("{:08x}", crc32c({array.bytes(), size}));
       if (const std::string& expected = checks_.at(crc_prefix + e.name); found != expected)
-        corrupt(name_, "tensor '{}', bytes {} to {}: expected CRC {}, found {}", e.name, payload_ + e.begin, payload_ + e.end, shown(expected),
-                found);
+        corrupt(name_, "tensor '{}', bytes {} to {}: expected CRC {}, found {}", e.name, payload_ + e.begin,
+                payload_ + e.end, shown(expected), found);
       digest.update(array.bytes(), size);
     }
     file.tensors.emplace_back(e.name, std::move(array));

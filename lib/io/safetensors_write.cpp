@@ -1,5 +1,5 @@
-// Writing: lays the tensors out without holes, wider element types first, describes them in the header together with the
-// checksums that guard them, and hands header and tensors to replace_file.
+// Writing: lays the tensors out without holes, wider element types first, describes them in the header together with
+// the checksums that guard them, and hands header and tensors to replace_file.
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -28,13 +28,16 @@ void check(const TensorFile& file) {
   std::set<std::string> names;
   for (const auto& [name, array] : file.tensors) {
     if (!valid_name(name))
-      throw UsageError(fmt::format("[save] a tensor's name is at most {} bytes of A-Z a-z 0-9 . _ / -, found '{}'", max_name_bytes, shown(name)));
-    if (!names.insert(name).second) throw UsageError(fmt::format("[save] expected every name once, found '{}' again", name));
+      throw UsageError(fmt::format("[save] a tensor's name is at most {} bytes of A-Z a-z 0-9 . _ / -, found '{}'",
+                                   max_name_bytes, shown(name)));
+    if (!names.insert(name).second)
+      throw UsageError(fmt::format("[save] expected every name once, found '{}' again", name));
     if (array.empty()) throw UsageError(fmt::format("[save] tensor '{}' has no storage", name));
   }
   for (const auto& [key, value] : file.metadata)
     if (key == version_key || key == header_crc_key || key == digest_key || key.starts_with(crc_prefix))
-      throw UsageError(fmt::format("[save] the metadata entry '{}' is written by the library itself: choose another name", shown(key)));
+      throw UsageError(fmt::format(
+          "[save] the metadata entry '{}' is written by the library itself: choose another name", shown(key)));
 }
 
 std::string header_of(const std::vector<const Item*>& items, std::map<std::string, std::string> metadata) {
@@ -46,8 +49,9 @@ std::string header_of(const std::vector<const Item*>& items, std::map<std::strin
     const auto bytes = bytes_of(array);
     metadata[crc_prefix + name] = fmt::format("{:08x}", crc32c(bytes));
     digest.update(bytes);
-    tensors += fmt::format(",\"{}\":{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", name, type_name(array.dtype()),
-                           fmt::join(array.shape().extents(), ","), offset, offset + bytes.size());
+    tensors +=
+        fmt::format(",\"{}\":{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", name,
+                    type_name(array.dtype()), fmt::join(array.shape().extents(), ","), offset, offset + bytes.size());
     offset += bytes.size();
   }
   metadata[format_key] = format_value;
@@ -64,7 +68,8 @@ std::string header_of(const std::vector<const Item*>& items, std::map<std::strin
   std::string text = "{\"__metadata__\":" + described + tensors + "}";
   text.resize((8 + text.size() + payload_alignment - 1) / payload_alignment * payload_alignment - 8, ' ');
   if (text.size() > max_header_bytes)
-    throw UsageError(fmt::format("[save] expected names and metadata of at most {} bytes, found {}", max_header_bytes, text.size()));
+    throw UsageError(
+        fmt::format("[save] expected names and metadata of at most {} bytes, found {}", max_header_bytes, text.size()));
 
   const std::uint64_t length = text.size();
   std::string header(reinterpret_cast<const char*>(&length), sizeof length);
@@ -79,8 +84,9 @@ void write_safetensors(const std::string& path, const TensorFile& file) {
   check(file);
   std::vector<const Item*> items;
   for (const Item& item : file.tensors) items.push_back(&item);
-  std::stable_sort(items.begin(), items.end(),
-                   [](const Item* a, const Item* b) { return size_of(a->second.dtype()) > size_of(b->second.dtype()); });
+  std::stable_sort(items.begin(), items.end(), [](const Item* a, const Item* b) {
+    return size_of(a->second.dtype()) > size_of(b->second.dtype());
+  });
   const std::string header = header_of(items, file.metadata);
   std::vector<std::span<const std::byte>> pieces{std::as_bytes(std::span(header))};
   for (const Item* item : items) pieces.push_back(bytes_of(item->second));

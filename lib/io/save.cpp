@@ -1,8 +1,8 @@
-// Models and files: parameters by name, architecture and inputs as JSON in the metadata. The model decides names and shapes;
-// a file that does not fit is refused before its tensors are read.
+// Models and files: parameters by name, architecture and inputs as JSON in the metadata. The model decides names and
+// shapes; a file that does not fit is refused before its tensors are read.
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <sys/stat.h>
+#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <functional>
@@ -113,7 +113,8 @@ TensorFile read_newest(const std::string& path, const std::function<void(const R
     const std::string newest = error.what();
     try {
       TensorFile file = read_fitting(previous, check);
-      detail::log(LogLevel::warning, fmt::format("[load] took {}, the generation before, because of {}", shown(previous), newest));
+      detail::log(LogLevel::warning,
+                  fmt::format("[load] took {}, the generation before, because of {}", shown(previous), newest));
       return file;
     } catch (const Error& second) {
       throw CheckpointError(fmt::format("{}; and the generation before: {}", newest, second.what()));
@@ -133,7 +134,8 @@ void set_all(Parameters& parameters, TensorFile file, const std::string& path) {
   for (auto& [name, array] : file.tensors) {
     if (array.dtype() != parameters.dtype()) array = array.to(parameters.dtype());
     if (!(array.dtype() == DType::f64 ? finite<double>(array) : finite<float>(array)))
-      detail::log(LogLevel::warning, fmt::format("[load] {}: '{}' holds values that are not finite", shown(path), name));
+      detail::log(LogLevel::warning,
+                  fmt::format("[load] {}: '{}' holds values that are not finite", shown(path), name));
   }
   for (const auto& [name, array] : file.tensors) parameters.set(name, array);
 }
@@ -161,7 +163,8 @@ std::pair<nn::Sequential, Model> rebuild_from(const std::string& path) {
   DType dtype = DType::f32;
   TensorFile file = read_newest(path, [&](const Reader& reader) {
     const auto found = reader.metadata().find(architecture_key);
-    if (found == reader.metadata().end()) throw CheckpointError("holds no architecture: build the model and use load_weights");
+    if (found == reader.metadata().end())
+      throw CheckpointError("holds no architecture: build the model and use load_weights");
     for (const Entry& e : reader.tensors()) dtype = e.spec.dtype == DType::f64 ? DType::f64 : dtype;
     net = nn::Sequential::from_config(found->second);
     model = rebuild(*net, reader, dtype);
@@ -178,8 +181,11 @@ void save(const Model& model, const std::string& path, const std::map<std::strin
   if (!parameters.sealed()) throw UsageError("[save] the model has no parameters yet: compile it, or train it, first");
   TensorFile file{.tensors = {}, .metadata = extra};
   for (const char* key : {architecture_key, inputs_key, library_key})
-    if (extra.contains(key)) throw UsageError(fmt::format("[save] the metadata entry '{}' is written by the library itself: choose another name", key));
-  if (const std::string architecture = model.config(); !architecture.empty()) file.metadata[architecture_key] = architecture;
+    if (extra.contains(key))
+      throw UsageError(
+          fmt::format("[save] the metadata entry '{}' is written by the library itself: choose another name", key));
+  if (const std::string architecture = model.config(); !architecture.empty())
+    file.metadata[architecture_key] = architecture;
   if (!model.inputs().specs.empty()) file.metadata[inputs_key] = describe(model.inputs().specs);
   file.metadata[library_key] = TENON_VERSION;
   for (const Parameter& p : parameters.list()) file.tensors.emplace_back(p.name, parameters.get(p.name));
@@ -189,10 +195,13 @@ void save(const Model& model, const std::string& path, const std::map<std::strin
 void load_weights(const Model& model, const std::string& path) {
   Parameters& parameters = model.parameters();
   if (!parameters.sealed()) {
-    if (model.inputs().specs.empty()) throw UsageError("[load_weights] the model's inputs are not known yet: compile it first");
+    if (model.inputs().specs.empty())
+      throw UsageError("[load_weights] the model's inputs are not known yet: compile it first");
     declare_parameters(model, DType::f32);
   }
-  set_all(parameters, read_newest(path, [&](const Reader& reader) { check_fit(parameters, parameters.dtype(), reader.tensors()); }), path);
+  set_all(parameters,
+          read_newest(path, [&](const Reader& reader) { check_fit(parameters, parameters.dtype(), reader.tensors()); }),
+          path);
 }
 
 Model load(const std::string& path) { return rebuild_from(path).second; }

@@ -1,31 +1,19 @@
-// From the variant to the overload sets of rules.hpp, and the helpers that rules share.
+// The rules of any operation, and the helpers that rules share.
+#include "lib/ops/dispatch.hpp"
+
 #include <fmt/format.h>
 
-#include "lib/ops/check.hpp"
 #include "tenon/error.hpp"
-#include "tenon/rules.hpp"
 
 namespace tenon {
 
-SpecList infer_node(const op::AnyOp& any, Specs in) {
-  return std::visit([&](const auto& o) { return infer(o, in); }, any);
+void dispatch::no_gradient(std::string_view op) {
+  throw UsageError(fmt::format("[{}] has no gradient of its own: second order is not supported", op));
 }
 
-void vjp_node(const op::AnyOp& any, Vjp& v) {
-  std::visit(
-      [&](const auto& o) {
-        using T = std::decay_t<decltype(o)>;
-        if constexpr (op::Differentiable<T>)
-          vjp(o, v);
-        else
-          throw UsageError(fmt::format("[{}] has no gradient of its own: second order is not supported", T::name));
-      },
-      any);
-}
-
-Cost cost_node(const op::AnyOp& any, Specs in, Specs out) {
-  return std::visit([&](const auto& o) { return cost(o, in, out); }, any);
-}
+SpecList infer_node(const op::AnyOp& any, Specs in) { return dispatch::infer_any(any, in); }
+void vjp_node(const op::AnyOp& any, Vjp& v) { dispatch::vjp_any<op::Op>(any, v); }
+Cost cost_node(const op::AnyOp& any, Specs in, Specs out) { return dispatch::cost_any(any, in, out); }
 
 ValueId Vjp::grad(int i) const {
   return gradient_of_[static_cast<std::size_t>(output(i))];

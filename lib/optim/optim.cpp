@@ -16,7 +16,7 @@ float LearningRate::at(std::int64_t update) const {
     case Kind::cosine: lr = other + (base - other) * 0.5 * (1 + std::cos(std::numbers::pi * std::min(t / n, 1.0))); break;
     case Kind::exponential: lr = base * std::pow(other, t / n); break;
     case Kind::step: lr = base * std::pow(other, std::floor(t / n)); break;
-    case Kind::linear: lr = base + (other - base) * std::min(t / n, 1.0); break;
+    case Kind::ramp: lr = base + (other - base) * std::min(t / n, 1.0); break;
   }
   if (update < warmup_) lr *= (t + 1) / static_cast<double>(warmup_);
   return static_cast<float>(lr);
@@ -34,7 +34,7 @@ LearningRate exponential(float base, float rate, std::int64_t updates) {
 }
 LearningRate step_decay(float base, float gamma, std::int64_t every) { return {LearningRate::Kind::step, base, gamma, every}; }
 LearningRate linear_decay(float base, std::int64_t updates, float last) {
-  return {LearningRate::Kind::linear, base, last, updates};
+  return {LearningRate::Kind::ramp, base, last, updates};
 }
 
 const LearningRate& learning_rate(const Optimizer& optimizer) {

@@ -195,14 +195,17 @@ std::vector<Array> crossentropy(const Work& w) {
 
 std::vector<Array> crossentropy_gradient(const Work& w) {
   const std::int64_t columns = w.in[1].shape()[-1];
+  const bool labels = w.in[2].dtype() != DType::f64;
+  std::vector<double> totals;  // of a row's target
+  for (std::int64_t n = 0; n < w.in[0].size(); ++n) {
+    double total = labels ? 1 : 0;
+    for (std::int64_t k = 0; !labels && k < columns; ++k) total += std::abs(w.in[2].at(n * columns + k));
+    totals.push_back(total);
+  }
   return {map(w.exact[0], [&](std::size_t i) {
     const auto n = static_cast<std::int64_t>(i) / columns, j = static_cast<std::int64_t>(i) % columns;
-    double total = 1;
-    if (w.in[2].dtype() == DType::f64) {
-      total = 0;
-      for (std::int64_t k = 0; k < columns; ++k) total += std::abs(w.in[2].at(n * columns + k));
-    }
-    const double size = std::abs(w.in[1].at(static_cast<std::int64_t>(i))) * total + std::abs(target(w.in[2], n, j, columns));
+    const double p = std::abs(w.in[1].at(static_cast<std::int64_t>(i)));
+    const double size = p * totals[static_cast<std::size_t>(n)] + std::abs(target(w.in[2], n, j, columns));
     return w.sum_factor() * std::abs(w.in[0].at(n)) * size + floor_;
   })};
 }
@@ -220,18 +223,22 @@ std::vector<Array> pair_loss(const Work& w, bool gradient, bool logits) {
   })};
 }
 
-/// Updates: what goes in and what comes out bound what is subtracted; the decay adds to the gradient.
-std::vector<Array> update(const Work& w, double weight_decay, bool first_is_mean) {
+/// Updates: what goes in and what comes out bound what is subtracted there; the gradient, with its decay, and the first
+/// moment may cancel before that. Steps divide by the root of a second moment, which stretches by 6 at most where that is
+/// 1/36 or more.
+std::vector<Array> update(const Work& w, const op::UpdateCommon& common, int mean = 0) {
+  const double lr = static_cast<double>(w.control.lr) * static_cast<double>(common.lr_scale);
+  const double weight_decay = static_cast<double>(common.weight_decay);
   std::vector<Array> bounds;
   for (std::size_t o = 0; o < w.exact.size(); ++o) {
     const std::size_t source = o == 0 ? 0 : o + 1;
     bounds.push_back(map(w.exact[o], [&](std::size_t i) {
       const auto n = static_cast<std::int64_t>(i);
       const double before = std::abs(w.in[source].at(n)), after = std::abs(w.exact[o].at(n));
-      const double decayed = weight_decay * std::abs(w.in[0].at(n)), g = std::abs(w.in[1].at(n)) + decayed;
-      // Velocities and first moments add gradients, second moments squares; steps divide one by the root of the other.
-      const double extra = o == 0 ? 0 : first_is_mean && o == 1 ? g : g * g + g * decayed;
-      return 64 * u * (before + after + extra) + floor_;
+      const double g = std::abs(w.in[1].at(n)) + weight_decay * std::abs(w.in[0].at(n));
+      const double m = mean > 0 ? std::abs(w.in[static_cast<std::size_t>(mean) + 1].at(n)) : 0;
+      const double cancels = o == 0 ? 6 * lr * (g + m) : static_cast<int>(o) == mean ? 6 * g : 2 * g * g;
+      return 24 * u * (before + after + cancels) + floor_;
     }));
   }
   return bounds;
@@ -291,11 +298,12 @@ struct BoundOf {
     }
     return bounds;
   }
-  Bounds operator()(const op::SgdUpdate& o) const { return update(w, o.common.weight_decay, true); }
-  Bounds operator()(const op::AdadeltaUpdate& o) const { return update(w, o.common.weight_decay, false); }
-  Bounds operator()(const op::AdagradUpdate& o) const { return update(w, o.common.weight_decay, false); }
-  Bounds operator()(const op::RmspropUpdate& o) const { return update(w, o.common.weight_decay, false); }
-  Bounds operator()(const op::AdamUpdate& o) const { return update(w, o.common.weight_decay, true); }
+  // The state that is a mean of gradients, where there is one.
+  Bounds operator()(const op::SgdUpdate& o) const { return update(w, o.common, o.momentum != 0.f ? 1 : 0); }
+  Bounds operator()(const op::AdadeltaUpdate& o) const { return update(w, o.common); }
+  Bounds operator()(const op::AdagradUpdate& o) const { return update(w, o.common); }
+  Bounds operator()(const op::RmspropUpdate& o) const { return update(w, o.common, o.momentum != 0.f ? 2 : 0); }
+  Bounds operator()(const op::AdamUpdate& o) const { return update(w, o.common, 1); }
   Bounds operator()(const op::AccumulateGrad& o) const {
     const double scale = std::abs(static_cast<double>(o.scale));
     return {map(w.exact[0], [&](std::size_t i) {

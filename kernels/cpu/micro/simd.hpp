@@ -33,8 +33,9 @@ struct Simd {
   static constexpr int width = TENON_ISA::width;
   static constexpr bool libm = false;
 
-  TENON_INLINE V set(float x) { return V{} + x; }
-  TENON_INLINE V constant(double x) { return V{} + static_cast<float>(x); }
+  /// x in every lane. A difference, because 0 + x would lose the sign of -0; it compiles to a broadcast.
+  TENON_INLINE V set(float x) { return x - V{}; }
+  TENON_INLINE V constant(double x) { return set(static_cast<float>(x)); }
   TENON_INLINE I set_int(std::int32_t x) { return I{} + x; }
   TENON_INLINE V load(const float* p) {
     V v;

@@ -4,10 +4,6 @@
 #include "kernels/common/math.hpp"
 #include "kernels/cpu/micro/folds.hpp"
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 means the undefined operand inside _mm512_sqrt_ps
-#endif
-
 namespace tenon::cpu::TENON_ISA {
 namespace {
 

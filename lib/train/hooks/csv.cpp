@@ -22,7 +22,8 @@ void CsvLog::on_epoch(const EpochRecord& e, TrainControl&) {
   }
   text += fmt::format("{}", e.epoch);
   for (const std::string& column : columns_) {
-    const auto found = std::find_if(figures.begin(), figures.end(), [&](const NamedValue& f) { return f.name == column; });
+    const auto found =
+        std::find_if(figures.begin(), figures.end(), [&](const NamedValue& f) { return f.name == column; });
     text += found == figures.end() ? ",NA" : "," + detail::number(found->value);
   }
   file_->write(text + "\n");

@@ -6,13 +6,14 @@
 
 namespace tenon {
 
-EarlyStopping::EarlyStopping(EarlyStoppingOptions o) : monitor_(std::move(o.monitor), o.min_delta, o.better), patience_(o.patience) {}
+EarlyStopping::EarlyStopping(EarlyStoppingOptions o)
+    : monitor_(std::move(o.monitor), o.min_delta, o.better), patience_(o.patience) {}
 
 void EarlyStopping::on_epoch(const EpochRecord& e, TrainControl& control) {
   waited_ = monitor_.improved(e) ? 0 : waited_ + 1;
   if (waited_ > 0 && waited_ >= patience_)
-    control.stop(fmt::format("{} did not improve for {} {}, best {}", monitor_.name(), waited_, waited_ == 1 ? "epoch" : "epochs",
-                             detail::figure(monitor_.best())));
+    control.stop(fmt::format("{} did not improve for {} {}, best {}", monitor_.name(), waited_,
+                             waited_ == 1 ? "epoch" : "epochs", detail::figure(monitor_.best())));
 }
 
 void StopOnNan::on_steps(std::span<const StepRecord> records, TrainControl& control) {

@@ -14,7 +14,8 @@ namespace tenon::detail {
 void LogFile::write(std::string_view block) {
   if (block.empty()) return;
   if (!fd_) {
-    fd_ = UniqueFd(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | (append_ ? 0 : O_TRUNC), 0666));
+    fd_ = UniqueFd(
+        ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | (append_ ? 0 : O_TRUNC), 0666));
     if (!fd_) return warn(errno);
   }
   std::string healed;
@@ -30,7 +31,9 @@ void LogFile::write(std::string_view block) {
 }
 
 void LogFile::warn(int error) {
-  if (!warned_) log(LogLevel::warning, fmt::format("[log] cannot write {}: {}; training goes on without it", shown(path_), std::strerror(error)));
+  if (!warned_)
+    log(LogLevel::warning,
+        fmt::format("[log] cannot write {}: {}; training goes on without it", shown(path_), std::strerror(error)));
   warned_ = true;
 }
 

@@ -1,5 +1,5 @@
-// A text file that grows by whole blocks, one write(2) each. It is opened by the first block. A block that cannot be written
-// is lost, and said once; the next one is tried again, on a line of its own.
+// A text file that grows by whole blocks, one write(2) each. It is opened by the first block. A block that cannot be
+// written is lost, and said once; the next one is tried again, on a line of its own.
 #pragma once
 #include <string>
 #include <string_view>

@@ -17,7 +17,9 @@ bool Monitor::improved(const EpochRecord& e) {
   for (const NamedValue& f : detail::figures_of(e)) {
     if (f.name == name_) {
       // The first finite value always counts; comparisons with NaN are false.
-      const bool better = std::isnan(best_) ? !std::isnan(f.value) : larger_ ? f.value > best_ + min_delta_ : f.value < best_ - min_delta_;
+      const bool better = std::isnan(best_) ? !std::isnan(f.value)
+                          : larger_         ? f.value > best_ + min_delta_
+                                            : f.value < best_ - min_delta_;
       if (better) best_ = f.value;
       return better;
     }

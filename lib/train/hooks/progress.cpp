@@ -1,5 +1,5 @@
-// Keras' progress line. While an epoch runs it shows the means so far and the time that is left; at its end the epoch's own
-// figures and the time it took.
+// Keras' progress line. While an epoch runs it shows the means so far and the time that is left; at its end the epoch's
+// own figures and the time it took.
 #include <algorithm>
 
 #include "lib/train/hooks/format.hpp"
@@ -12,13 +12,17 @@ using namespace detail;
 constexpr int bar_cells = 20;
 constexpr double redraw_seconds = 0.1;
 
-double steady_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
-std::string line(std::int64_t done, std::int64_t steps, const std::string& time, double step_seconds, const std::vector<NamedValue>& figures) {
+std::string line(std::int64_t done, std::int64_t steps, const std::string& time, double step_seconds,
+                 const std::vector<NamedValue>& figures) {
   // An epoch that ended early, or that nobody could count beforehand, has its own length.
   const std::string all = fmt::format("{}", std::max(done, steps));
   const auto filled = done >= steps ? bar_cells : static_cast<int>(done * bar_cells / steps);
-  std::string text = fmt::format("{:>{}}/{} {} {} {}", done, all.size(), all, bar(filled, bar_cells), time, per_step(step_seconds));
+  std::string text =
+      fmt::format("{:>{}}/{} {} {} {}", done, all.size(), all, bar(filled, bar_cells), time, per_step(step_seconds));
   for (const NamedValue& f : figures) text += fmt::format(" - {}: {}", f.name, figure(f.value));
   return text;
 }
@@ -53,7 +57,8 @@ void KerasProgress::on_steps(std::span<const StepRecord> records, TrainControl&)
     }
     const auto n = static_cast<double>(r.examples);
     sums_[0].value += n * r.loss;
-    for (std::size_t i = 0; i < r.metrics.size() && i + 1 < sums_.size(); ++i) sums_[i + 1].value += n * r.metrics[i].value;
+    for (std::size_t i = 0; i < r.metrics.size() && i + 1 < sums_.size(); ++i)
+      sums_[i + 1].value += n * r.metrics[i].value;
     examples_ += n;
     ++done_;
   }

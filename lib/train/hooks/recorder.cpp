@@ -10,7 +10,8 @@ void Recorder::on_steps(std::span<const StepRecord> records, TrainControl&) {
     losses.push_back(r.loss);
     if (metrics_.empty())
       for (const NamedValue& m : r.metrics) metrics_.emplace_back(m.name, std::vector<double>{});
-    for (std::size_t i = 0; i < metrics_.size() && i < r.metrics.size(); ++i) metrics_[i].second.push_back(r.metrics[i].value);
+    for (std::size_t i = 0; i < metrics_.size() && i < r.metrics.size(); ++i)
+      metrics_[i].second.push_back(r.metrics[i].value);
   }
 }
 

@@ -1,0 +1,150 @@
+// Kernels one at a time: every row of the device's table that accepts a problem is a benchmark, named
+// operation/problem/provider. With --compare, one table of providers or devices side by side.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <omp.h>
+
+#include <regex>
+
+#include "bench/support/compare.hpp"
+#include "bench/support/program.hpp"
+#include "bench/support/run_row.hpp"
+#include "tenon/backend.hpp"
+
+namespace {
+
+using namespace tenon;
+using namespace tenon::bench;
+
+struct Flags {
+  std::string device = "auto", filter;
+  std::vector<std::string> compare;
+  int threads = 0, rounds = 15;
+  double alive = 0.16;
+  bool json = false, cases = false;
+};
+
+void describe(CLI::App& app, Flags& f) {
+  app.add_option("--compare", f.compare, "Providers or devices, two or more: print one Markdown table with their ratios")
+      ->delimiter(',')
+      ->type_name("A,B");
+  app.add_option("--filter", f.filter, "Regular expression that a name operation/problem has to match somewhere")->type_name("REGEX");
+  app.add_option("--device", f.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--threads", f.threads, "Threads of a kernel; 0 for one per core")->check(CLI::Range(0, 1024))->capture_default_str();
+  app.add_option("--rounds", f.rounds, "Turns that each name gets with --compare")->check(CLI::Range(1, 10000))->capture_default_str();
+  app.add_option("--alive", f.alive, "Share of live terms behind a fused 2x2 pool, before the pool")
+      ->check(CLI::Range(0.0, 0.25))
+      ->capture_default_str();
+  app.add_flag("--cases", f.cases, "The small problems of the tests instead: the cost of a call");
+  app.add_flag("--json", f.json, "Print JSON");
+  app.footer("Flags that begin with --benchmark_ go to Google Benchmark:");
+  app.allow_extras();
+}
+
+std::vector<BenchProblem> chosen_problems(const Flags& f) {
+  std::vector<BenchProblem> all = f.cases ? test_problems() : mnist_problems();
+  if (!f.cases) std::ranges::move(general_problems(), std::back_inserter(all));
+  try {
+    const std::regex filter(f.filter);
+    std::erase_if(all, [&](const BenchProblem& p) { return !std::regex_search(p.name, filter); });
+  } catch (const std::regex_error& e) {
+    throw UsageError(fmt::format("[--filter] expects a regular expression, found '{}': {}", f.filter, e.what()));
+  }
+  if (all.empty()) throw UsageError(fmt::format("[--filter] no problem matches '{}'", f.filter));
+  return all;
+}
+
+/// The operands of the problem that runs now: the rows of a problem follow each other.
+std::shared_ptr<Operands> operands_of(const BenchProblem& p, double alive) {
+  static const BenchProblem* last = nullptr;
+  static std::shared_ptr<Operands> kept;
+  if (last != &p) {
+    kept.reset();
+    kept = std::make_shared<Operands>(p, alive);
+    last = &p;
+  }
+  return kept;
+}
+
+void run(benchmark::State& state, const BenchProblem& p, const Kernel& row, const Flags& f, const Peaks& peaks) {
+  BoundRow bound(std::string(row.provider), std::get<Step>(row.bind(p.problem, row)), operands_of(p, f.alive), f.threads);
+  bound.run();
+  // Rates by the clock on the wall: the benchmark's own would be by the processor time of one thread.
+  const double begin = omp_get_wtime();
+  for (auto _ : state) bound.run();
+  const double seconds = (omp_get_wtime() - begin) / static_cast<double>(state.iterations());
+  const double flops = p.cost.flops / seconds, bytes = p.cost.bytes / seconds;
+  state.counters["GFLOP/s"] = flops * 1e-9;
+  state.counters["GB/s"] = bytes * 1e-9;
+  state.counters["%peak"] = 100 * (is_contraction(p.problem.kind) ? flops / peaks.flops(row.provider) : bytes / peaks.bandwidth());
+  state.counters["alive"] = alive_share(p, f.alive);
+}
+
+/// Hands Google Benchmark its flags, whose memory it keeps for its report. What it does not know is an error.
+void initialize(const std::vector<std::string>& extras) {
+  static std::vector<std::string> flags{"kernels_bench"};
+  flags.insert(flags.end(), extras.begin(), extras.end());
+  std::vector<char*> argv;
+  for (std::string& flag : flags) argv.push_back(flag.data());
+  auto argc = static_cast<int>(argv.size());
+  benchmark::Initialize(&argc, argv.data());
+  if (argc > 1) throw UsageError(fmt::format("[command line] unknown flag '{}'", argv[1]));
+}
+
+void run_benchmarks(const std::vector<BenchProblem>& problems, const Flags& f, Peaks& peaks, const Backend& device,
+                    std::vector<std::string> extras) {
+  if (f.json) extras.insert(extras.begin(), "--benchmark_format=json");
+  else extras.insert(extras.begin(), "--benchmark_counters_tabular=true");
+  initialize(extras);
+  for (int i = 0; i < 4; ++i) peaks.measure();
+  benchmark::AddCustomContext("device", device.name() + ": " + device.description());
+  benchmark::AddCustomContext("peaks", peaks.str());
+  std::size_t count = 0;
+  for (const BenchProblem& p : problems)
+    for (const Kernel& row : device.kernels()) {
+      if (row.op != p.problem.kind || !std::holds_alternative<Step>(row.bind(p.problem, row))) continue;
+      const std::string name = p.name + "/" + std::string(row.provider);
+      const auto body = [&p, &row, &f, &peaks](benchmark::State& s) { run(s, p, row, f, peaks); };
+      benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMicrosecond);
+      ++count;
+    }
+  if (count == 0) throw UsageError(fmt::format("[{}] no row takes any of {} problems", device.name(), problems.size()));
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app("Speed of every kernel, against the FMA and copy rates measured in the same process.", "kernels_bench");
+  describe(app, flags);
+  return run_program("kernels_bench", app, [&] {
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::CallForHelp&) {
+      fmt::print("{}", app.help());
+      std::fflush(stdout);
+      initialize({"--help"});  // prints its flags and ends the program
+      return;
+    }
+    const std::vector<std::string> extras = app.remaining();
+    for (const std::string& e : extras)
+      if (!e.starts_with("--benchmark_")) throw UsageError(fmt::format("[command line] unknown flag '{}'", e));
+    if (flags.compare.size() == 1) throw UsageError(fmt::format("[--compare] expects two or more names, found '{}'", flags.compare[0]));
+    if (!flags.compare.empty() && !extras.empty())
+      throw UsageError(fmt::format("[--compare] does not run Google Benchmark, found '{}'", extras[0]));
+    const Backend& device = backend(flags.device);
+    if (flags.threads == 0) flags.threads = device.default_threads();
+    const std::vector<BenchProblem> problems = chosen_problems(flags);
+    Peaks peaks(flags.threads);
+    if (flags.compare.empty()) {
+      run_benchmarks(problems, flags, peaks, device, extras);
+      return;
+    }
+    for (int i = 0; i < 4; ++i) peaks.measure();
+    compare(problems, {.names = flags.compare, .device = flags.device, .threads = flags.threads, .rounds = flags.rounds,
+                       .alive = flags.alive, .json = flags.json}, peaks);
+  });
+}

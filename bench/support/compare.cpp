@@ -1,0 +1,198 @@
+// Names take turns within a round, so that whatever slows the machine down for a while slows all of them; the median over
+// the rounds stands in the table, and the distance between the 10th and the 90th percentile beside it.
+#include "bench/support/compare.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "bench/support/program.hpp"
+#include "bench/support/run_row.hpp"
+#include "lib/passes/row_set.hpp"
+
+namespace tenon::bench {
+namespace {
+
+using nlohmann::json;
+
+constexpr double sample_seconds = 0.004;
+
+/// One name: a provider of a device, or a device with its choice of rows.
+class Contender {
+ public:
+  /// Throws UsageError for a name that is not there.
+  Contender(const std::string& name, const std::string& device)
+      : name_(name),
+        is_device_(device_name(name)),
+        backend_(&backend(is_device_ ? name : device)),
+        rows_(*backend_, is_device_ ? "" : name, DType::f32) {}
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const Backend& device() const { return *backend_; }
+
+  /// The row that this name runs, or why there is none.
+  [[nodiscard]] std::variant<std::pair<std::string, Step>, Refusal> bind(const BenchProblem& p) const {
+    if (is_device_) {
+      try {
+        Match m = rows_.bind(p.problem, p.form.op);
+        return std::pair{std::string(m.row->provider), std::move(m.step)};
+      } catch (const UsageError& e) {
+        return Refusal{e.what()};
+      }
+    }
+    std::string why = "no row for this operation";
+    for (const Kernel& row : backend_->kernels()) {
+      if (row.op != p.problem.kind || row.provider != name_) continue;
+      Bound bound = row.bind(p.problem, row);
+      if (auto* step = std::get_if<Step>(&bound)) return std::pair{name_, std::move(*step)};
+      why = std::get<Refusal>(bound).why;
+    }
+    return Refusal{why};
+  }
+
+ private:
+  static bool device_name(const std::string& name) { return name == "cpu" || name == "cuda" || name.starts_with("cuda:"); }
+
+  std::string name_;
+  bool is_device_;
+  const Backend* backend_;
+  RowSet rows_;
+};
+
+/// One cell of the table.
+struct Result {
+  std::string provider, refusal;
+  std::vector<double> samples;  // seconds a call
+  [[nodiscard]] bool ran() const { return !samples.empty(); }
+  [[nodiscard]] double median() const { return quantile(samples, 0.5); }
+  [[nodiscard]] double spread() const { return quantile(samples, 0.9) - quantile(samples, 0.1); }
+};
+
+std::vector<Result> race(const BenchProblem& p, const std::vector<Contender>& contenders, const CompareOptions& o) {
+  std::vector<Result> results(contenders.size());
+  std::vector<std::optional<BoundRow>> rows(contenders.size());
+  std::shared_ptr<Operands> operands;
+  for (std::size_t i = 0; i < contenders.size(); ++i) {
+    auto bound = contenders[i].bind(p);
+    if (auto* refusal = std::get_if<Refusal>(&bound)) {
+      results[i].refusal = refusal->why;
+      continue;
+    }
+    auto& [provider, step] = std::get<0>(bound);
+    if (operands == nullptr) operands = std::make_shared<Operands>(p, o.alive);
+    results[i].provider = provider;
+    rows[i].emplace(provider, std::move(step), operands, o.threads);
+  }
+  std::vector<std::int64_t> calls(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (!rows[i]) continue;
+    (void)rows[i]->seconds(1);  // first touch of workspace and code
+    calls[i] = 1 + static_cast<std::int64_t>(sample_seconds / std::max(rows[i]->seconds(1), 1e-8));
+  }
+  for (int round = 0; round < o.rounds; ++round)
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      if (rows[i]) results[i].samples.push_back(rows[i]->seconds(calls[i]) / static_cast<double>(calls[i]));
+  return results;
+}
+
+struct Line {
+  const BenchProblem* problem;
+  double alive;
+  std::vector<Result> results;
+};
+
+/// Share of the peak that limits the operation.
+double share_of_peak(const Line& line, const Result& r, const Peaks& peaks) {
+  const Cost& c = line.problem->cost;
+  if (is_contraction(line.problem->problem.kind)) return c.flops / r.median() / peaks.flops(r.provider);
+  return c.bytes / r.median() / peaks.bandwidth();
+}
+
+std::string time_text(double seconds) {
+  return seconds < 1e-4 ? fmt::format("{:.2f} us", seconds * 1e6) : fmt::format("{:.3f} ms", seconds * 1e3);
+}
+
+void print_table(const std::vector<Line>& lines, const std::vector<Contender>& contenders, const CompareOptions& o,
+                 const Peaks& peaks) {
+  fmt::print("{}: {}; {}; {} rounds in turn, medians; spread is p90 - p10\n\n", contenders[0].device().name(),
+             contenders[0].device().description(), peaks.str(), o.rounds);
+  std::string head = "| operation | alive |", rule = "| --- | ---: |";
+  for (const Contender& c : contenders) {
+    head += fmt::format(" {} | spread | rate | of peak |", c.name());
+    rule += " ---: | ---: | ---: | ---: |";
+  }
+  for (std::size_t i = 1; i < contenders.size(); ++i) {
+    head += fmt::format(" {} / {} |", contenders[i].name(), contenders[0].name());
+    rule += " ---: |";
+  }
+  fmt::print("{}\n{}\n", head, rule);
+  for (const Line& line : lines) {
+    const bool arithmetic = is_contraction(line.problem->problem.kind);
+    std::string text = fmt::format("| {} | {} |", line.problem->name, line.alive < 1 ? fmt::format("{:.2f}", line.alive) : "");
+    for (const Result& r : line.results) {
+      if (!r.ran()) {
+        text += " refuses | | | |";
+        continue;
+      }
+      const double work = arithmetic ? line.problem->cost.flops : line.problem->cost.bytes;
+      text += fmt::format(" {} | {:.0f} % | {:.1f} {} | {:.0f} % |", time_text(r.median()), 100 * r.spread() / r.median(),
+                          work / r.median() * 1e-9, arithmetic ? "GFLOP/s" : "GB/s", 100 * share_of_peak(line, r, peaks));
+    }
+    for (std::size_t i = 1; i < line.results.size(); ++i) {
+      const bool both = line.results[0].ran() && line.results[i].ran();
+      text += both ? fmt::format(" {:.2f} |", line.results[i].median() / line.results[0].median()) : " |";
+    }
+    fmt::print("{}\n", text);
+  }
+}
+
+json to_json(const Line& line, const std::vector<Contender>& contenders, const Peaks& peaks) {
+  json results = json::object();
+  for (std::size_t i = 0; i < contenders.size(); ++i) {
+    const Result& r = line.results[i];
+    if (!r.ran()) {
+      results[contenders[i].name()] = {{"refuses", r.refusal}};
+      continue;
+    }
+    results[contenders[i].name()] = {{"provider", r.provider},
+                                     {"median_ms", 1e3 * r.median()},
+                                     {"min_ms", 1e3 * quantile(r.samples, 0)},
+                                     {"spread_ms", 1e3 * r.spread()},
+                                     {"gflops", line.problem->cost.flops / r.median() * 1e-9},
+                                     {"gbs", line.problem->cost.bytes / r.median() * 1e-9},
+                                     {"percent_of_peak", 100 * share_of_peak(line, r, peaks)}};
+  }
+  return {{"name", line.problem->name}, {"problem", line.problem->problem.str()}, {"alive", line.alive}, {"results", results}};
+}
+
+void print_json(const std::vector<Line>& lines, const std::vector<Contender>& contenders, const CompareOptions& o,
+                const Peaks& peaks) {
+  json fma = json::object(), rows = json::array();
+  for (const std::string& isa : peaks.instruction_sets()) fma[isa] = peaks.flops("." + isa) * 1e-9;
+  for (const Line& line : lines) rows.push_back(to_json(line, contenders, peaks));
+  const json all{{"device", contenders[0].device().name()}, {"description", contenders[0].device().description()},
+                 {"threads", o.threads}, {"rounds", o.rounds}, {"fma_peak_gflops", fma},
+                 {"copy_peak_gbs", peaks.bandwidth() * 1e-9}, {"copy_bytes", peaks.copy_bytes()}, {"rows", rows}};
+  fmt::print("{}\n", all.dump(2));
+}
+
+}  // namespace
+
+void compare(const std::vector<BenchProblem>& problems, const CompareOptions& o, Peaks& peaks) {
+  std::vector<Contender> contenders;
+  for (const std::string& name : o.names) contenders.emplace_back(name, o.device);
+  std::vector<Line> lines;
+  for (const BenchProblem& p : problems) {
+    std::vector<Result> results = race(p, contenders, o);
+    if (std::none_of(results.begin(), results.end(), [](const Result& r) { return r.ran(); })) continue;
+    lines.push_back({&p, alive_share(p, o.alive), std::move(results)});
+    // The peaks see the same conditions as the kernels: once more after every few problems.
+    if (lines.size() % 4 == 0) peaks.measure();
+  }
+  if (lines.empty()) throw UsageError(fmt::format("[--compare] no problem that {} takes", fmt::join(o.names, " or ")));
+  if (o.json) print_json(lines, contenders, o, peaks);
+  else print_table(lines, contenders, o, peaks);
+}
+
+}  // namespace tenon::bench

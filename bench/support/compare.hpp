@@ -1,0 +1,25 @@
+// Two or more providers or devices side by side: one table, operation by operation.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "bench/support/peak.hpp"
+#include "bench/support/problems.hpp"
+
+namespace tenon::bench {
+
+struct CompareOptions {
+  /// Providers ("cpu.avx512"), or devices ("cpu"), which stand for the row that they would choose.
+  std::vector<std::string> names;
+  std::string device = "auto";  // of the providers
+  int threads = 1;
+  int rounds = 15;
+  double alive = 0.16;
+  bool json = false;
+};
+
+/// Runs every problem that one of the names takes, the names in turn within each round, and prints a Markdown table or one
+/// JSON object. Throws UsageError for an unknown name.
+void compare(const std::vector<BenchProblem>&, const CompareOptions&, Peaks&);
+
+}  // namespace tenon::bench

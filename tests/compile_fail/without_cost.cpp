@@ -1,0 +1,7 @@
+// An operation without a cost rule must not compile.
+#include "tests/compile_fail/every_rule.hpp"
+
+namespace tenon::op {
+SpecList infer(const Lonely&, Specs in) { return {in[0]}; }
+void vjp(const Lonely&, Vjp& v) { v.accumulate(0, v.grad()); }
+}  // namespace tenon::op
