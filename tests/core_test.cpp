@@ -169,9 +169,11 @@ TEST_CASE("a step writes state, prediction reads it", "[core]") {
     return Values{{"y", bias_add(x, -center)}};
   }};
   CompileOptions o = toy_options(4, 4);
-  o.loss = [](Values y, Values t) { return mean_squared_error(y["y"], t.only()); };
+  o.targets = {{"t", {4}}};
+  o.loss = mean_squared_error;
   Program p = compile(m, o);
-  const Batch b = toy_batch(8, 4, 4);
+  Batch b = toy_batch(8, 4, 4);
+  b.targets = {toy_batch(8, 4, 4, 2).inputs[0]};
   for (int i = 0; i < 2; ++i) (void)p.step(b);
   const Array running = m.parameters().get("running_mean");
   for (int c = 0; c < 4; ++c) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tenon/inputs.hpp"
 #include "tenon/ops.hpp"
 #include "tenon/parameters.hpp"
 
@@ -134,6 +135,7 @@ class Sequential {
   [[nodiscard]] const std::vector<Layer>& layers() const { return layers_; }
   [[nodiscard]] Parameters& parameters() const { return *parameters_; }
   [[nodiscard]] std::shared_ptr<Parameters> shared_parameters() const { return parameters_; }
+  [[nodiscard]] std::shared_ptr<ModelInputs> shared_inputs() const { return inputs_; }
   /// JSON array of the layers, or empty when one of them cannot be written down.
   [[nodiscard]] std::string config() const;
   /// Inverse of config(). Throws CheckpointError.
@@ -146,6 +148,7 @@ class Sequential {
  private:
   std::vector<Layer> layers_;
   std::shared_ptr<Parameters> parameters_;
+  std::shared_ptr<ModelInputs> inputs_;
 };
 
 /// State that a step writes, as batch norm needs it: a tensor that holds its last value.

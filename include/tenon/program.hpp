@@ -36,24 +36,13 @@ class Model {
   /// Thread-safe prediction. Inputs must be known: from compile(), fit() or load().
   [[nodiscard]] Predictor predictor(const std::string& device = "auto", int threads = 0) const;
 
-  struct Inputs;
-  [[nodiscard]] Inputs& inputs() const { return *inputs_; }
+  [[nodiscard]] ModelInputs& inputs() const { return *inputs_; }
 
  private:
   std::function<Values(Values)> f_;
   std::shared_ptr<Parameters> parameters_;
-  std::shared_ptr<Inputs> inputs_;
+  std::shared_ptr<ModelInputs> inputs_;
   std::function<std::string()> config_;
-};
-
-/// A named value without its batch axis.
-struct InputSpec {
-  std::string name;
-  Shape shape;
-  DType dtype = DType::f32;
-};
-struct Model::Inputs {
-  std::vector<InputSpec> specs;
 };
 
 /// A scalar of outputs and targets. Takes a Criterion, or a callable of two Tensors or of two Values.

@@ -73,7 +73,7 @@ std::string grouped(std::int64_t n) {
 
 }  // namespace
 
-Sequential::Sequential(std::vector<Layer> layers) : layers_(std::move(layers)), parameters_(std::make_shared<Parameters>()) {}
+Sequential::Sequential(std::vector<Layer> layers) : layers_(std::move(layers)), parameters_(std::make_shared<Parameters>()), inputs_(std::make_shared<ModelInputs>()) {}
 
 Tensor Sequential::operator()(Tensor x) const {
   for (const Layer& layer : layers_) x = layer(x);
@@ -143,10 +143,11 @@ std::string Sequential::summary(Shape input, const std::string& name) const {
 namespace tenon {
 
 Model::Model(std::function<Values(Values)> f, std::shared_ptr<Parameters> parameters)
-    : f_(std::move(f)), parameters_(std::move(parameters)), inputs_(std::make_shared<Inputs>()) {}
+    : f_(std::move(f)), parameters_(std::move(parameters)), inputs_(std::make_shared<ModelInputs>()) {}
 
 Model::Model(const nn::Sequential& net)
     : Model([net](const Values& in) { return Values{{"y", net(in.only())}}; }, net.shared_parameters()) {
+  inputs_ = net.shared_inputs();
   config_ = [net] { return net.config(); };
 }
 

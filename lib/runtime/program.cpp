@@ -118,9 +118,10 @@ struct Program::Impl {
   Compiled& run(PlanMode mode, std::int64_t batch) {
     Compiled& c = compiled(mode, batch);
     last = &c;
+    const std::uint32_t halted_before = control.halt;
     c.runner.run(addresses, control, threads);
     if ((control.halt & Control::bad_index) != 0) {
-      control.halt &= ~Control::bad_index;
+      control.halt = halted_before;  // the loss is NaN because of the label: this batch is to blame, not the model
       throw DataError(fmt::format("[program] a label or id is out of range: found {} in a batch of {}", control.bad_value, batch));
     }
     return c;
