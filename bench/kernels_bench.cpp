@@ -97,7 +97,7 @@ void run_benchmarks(const std::vector<BenchProblem>& problems, const Flags& f, P
   if (f.json) extras.insert(extras.begin(), "--benchmark_format=json");
   else extras.insert(extras.begin(), "--benchmark_counters_tabular=true");
   initialize(extras);
-  for (int i = 0; i < 4; ++i) peaks.measure();
+  for (int i = 0; i < 8; ++i) peaks.measure();
   benchmark::AddCustomContext("device", device.name() + ": " + device.description());
   benchmark::AddCustomContext("peaks", peaks.str());
   std::size_t count = 0;
@@ -143,7 +143,7 @@ int main(int argc, char** argv) {
       run_benchmarks(problems, flags, peaks, device, extras);
       return;
     }
-    for (int i = 0; i < 4; ++i) peaks.measure();
+    for (int i = 0; i < 8; ++i) peaks.measure();
     compare(problems, {.names = flags.compare, .device = flags.device, .threads = flags.threads, .rounds = flags.rounds,
                        .alive = flags.alive, .json = flags.json}, peaks);
   });

@@ -13,6 +13,7 @@ function(tenon_add_isa name arch)
     ${folder}/elementwise_loss.cpp
     ${folder}/gemm.cpp
     ${folder}/pointwise.cpp
+    ${folder}/pointwise_chain.cpp
     ${folder}/pool2d.cpp
     ${folder}/reduce.cpp
     ${folder}/rows.cpp

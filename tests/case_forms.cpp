@@ -141,6 +141,11 @@ Case unary_grad(const op::Unary& o, const Shape& x) { return make(op::UnaryGrad{
 Case binary(op::BinaryFn fn, const Shape& a, const Shape& b) {
   return make(op::Binary{fn}, {f32(a), f32(b)}, {uniform, fn == op::BinaryFn::div ? Fill{.low = 0.3, .high = 2} : uniform});
 }
+Case pointwise_chain(const op::PointwiseChain& chain, const std::vector<Shape>& operands) {
+  std::vector<TensorSpec> in;
+  for (const Shape& s : operands) in.push_back(f32(s));
+  return make(chain, in, std::vector<Fill>(in.size(), uniform));
+}
 Case bias_add(const Shape& x) { return make(op::BiasAdd{}, {f32(x), f32({x[-1]})}, {uniform, uniform}); }
 Case bias_grad(const Shape& x) { return make(op::BiasGrad{}, {f32(x)}, {uniform}); }
 

@@ -18,6 +18,7 @@ using std::int64_t;
 [[nodiscard]] Case unary(const op::Unary&, const Shape&);
 [[nodiscard]] Case unary_grad(const op::Unary&, const Shape&);
 [[nodiscard]] Case binary(op::BinaryFn, const Shape& a, const Shape& b);
+[[nodiscard]] Case pointwise_chain(const op::PointwiseChain&, const std::vector<Shape>& operands);
 [[nodiscard]] Case bias_add(const Shape& x);
 [[nodiscard]] Case bias_grad(const Shape& x);
 [[nodiscard]] Case softmax(bool log, const Shape&);

@@ -143,6 +143,21 @@ void add_pointwise(List& list) {
     list.add(form::binary(fn, {}, {2, 3}));
     list.add(form::binary(fn, {5, 1}, {1, 6}));
   }
+  using Chain = op::PointwiseChain;
+  const auto unary = [](Chain::Form form, UnaryFn fn, int a, int b) {
+    return Chain::Instruction{form, static_cast<std::uint8_t>(fn), static_cast<std::uint8_t>(a), static_cast<std::uint8_t>(b), 1.3f, -0.4f};
+  };
+  const auto binary = [](op::BinaryFn fn, int a, int b) {
+    return Chain::Instruction{Chain::Form::binary, static_cast<std::uint8_t>(fn), static_cast<std::uint8_t>(a), static_cast<std::uint8_t>(b)};
+  };
+  using enum op::BinaryFn;
+  list.add(form::pointwise_chain({2, {unary(Chain::Form::unary, UnaryFn::sigmoid, 0, 0), binary(mul, 0, 8)}}, {{3, 7}}), "x sigmoid(x)");
+  list.add(form::pointwise_chain({4, {binary(mul, 0, 1), binary(mul, 0, 2), unary(Chain::Form::unary_grad, UnaryFn::sigmoid, 9, 1), binary(add, 8, 10)}},
+                                 {{3, 7}, {3, 7}, {3, 7}}),
+           "gradient of x sigmoid(x)");
+  list.add(form::pointwise_chain({3, {unary(Chain::Form::unary, UnaryFn::affine, 0, 0), binary(mul, 1, 8), binary(sub, 9, 2)}}, {{2, 5}, {}, {1}}),
+           "single values");
+  list.add(form::pointwise_chain({3, {binary(add, 0, 1), binary(mul, 8, 8), unary(Chain::Form::unary, UnaryFn::exp, 9, 9)}}, {{}, {1}}), "one element");
   list.add(form::dropout(0.3f, 2, {4, 9}));
   list.add(form::dropout_grad(0.3f, {4, 9}));
 }

@@ -5,7 +5,7 @@
 #include "tenon/error.hpp"
 #include "tenon/rules.hpp"
 #include "tests/case_forms.hpp"
-#include "tests/random_draw.hpp"
+#include "tests/random_chain.hpp"
 
 namespace tenon::tests {
 namespace {
@@ -256,6 +256,7 @@ Case draw_case(op::Kind kind, Draw& d, const Wish& w) {
     case op::kind_of<op::Unary>: return unary(d, false);
     case op::kind_of<op::UnaryGrad>: return unary(d, true);
     case op::kind_of<op::Binary>: return binary(d, w);
+    case op::kind_of<op::PointwiseChain>: return random_chain(d);
     case op::kind_of<op::BiasAdd>: return bias(d, w, false);
     case op::kind_of<op::BiasGrad>: return bias(d, w, true);
     case op::kind_of<op::Softmax>: return form::softmax(d.chance(0.5), rows(d, w, 1, 3));
@@ -315,6 +316,7 @@ bool flat(op::Kind kind) {
   switch (kind) {
     case op::kind_of<op::Unary>:
     case op::kind_of<op::UnaryGrad>:
+    case op::kind_of<op::PointwiseChain>:
     case op::kind_of<op::Dropout>:
     case op::kind_of<op::DropoutGrad>:
     case op::kind_of<op::SigmoidCrossEntropy>:

@@ -18,7 +18,7 @@ namespace tenon {
 /// Everything that a kernel may inspect before it runs: operation, attributes and the specs of its operands.
 struct Problem {
   static constexpr int max_in = 16, max_out = 4;
-  static constexpr std::size_t attribute_bytes = 96;
+  static constexpr std::size_t attribute_bytes = 160;
 
   op::Kind kind = -1;
   std::int32_t ins = 0, outs = 0;

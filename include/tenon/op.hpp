@@ -203,6 +203,25 @@ struct ReduceSelectGrad {  // gy, x, y -> gx: max and min; the first winner take
   static constexpr std::string_view name = "reduce_select_grad";
   Reduce forward;
 };
+// Not a gradient, and never differentiated: the group pass makes it after differentiation.
+struct PointwiseChain {  // up to 8 operands, each of the full element count or a single value -> the last result
+  static constexpr std::string_view name = "pointwise_chain";
+  static constexpr std::int32_t max_count = 12, max_operands = 8;
+  enum class Form : std::uint8_t { unary, unary_grad, binary };
+  /// a, b: below max_operands an operand of the chain, else max_operands + i, the result of instruction i.
+  struct Instruction {
+    Form form = Form::unary;
+    std::uint8_t fn = 0;  // UnaryFn, or BinaryFn for binary
+    std::uint8_t a = 0, b = 0;
+    float alpha = 0.f, beta = 0.f;
+
+    [[nodiscard]] UnaryFn unary() const { return static_cast<UnaryFn>(fn); }
+    [[nodiscard]] BinaryFn binary() const { return static_cast<BinaryFn>(fn); }
+    [[nodiscard]] int arity() const { return form == Form::unary ? 1 : 2; }
+  };
+  std::int32_t count = 0;
+  Instruction code[max_count] = {};
+};
 
 // --- UpdateOp: writes its first operands in place ---------------------------------------------------------------------
 // Operands are ranges of the slabs: parameters, gradients, then the optimizer's own, then [clip scale].
@@ -261,7 +280,8 @@ using Op = std::variant<Conv2d, MatMul, BiasAdd, Pool2d, Unary, Binary, Softmax,
                         Reduce, BroadcastTo, Correct, CustomOp>;
 using GradOp = std::variant<Conv2dGradInput, Conv2dGradFilter, MatMulGradA, MatMulGradB, BiasGrad, Pool2dGrad,
                             UnaryGrad, SoftmaxGrad, SoftmaxCrossEntropyGrad, SigmoidCrossEntropyGrad,
-                            BinaryCrossEntropyGrad, DropoutGrad, SliceGrad, GatherGrad, ReduceSelectGrad>;
+                            BinaryCrossEntropyGrad, DropoutGrad, SliceGrad, GatherGrad, ReduceSelectGrad,
+                            PointwiseChain>;
 using UpdateOp = std::variant<SgdUpdate, AdadeltaUpdate, AdagradUpdate, RmspropUpdate, AdamUpdate, AccumulateGrad,
                               ClipNorm, AssignEma, CheckFinite>;
 
@@ -306,6 +326,8 @@ concept Update = detail::Holds<T, UpdateOp>::value;
 inline constexpr Kind kinds = static_cast<Kind>(std::variant_size_v<AnyOp>);
 
 [[nodiscard]] const char* name_of(UnaryFn);
+/// One instruction of a chain as the operation that it replaces.
+[[nodiscard]] AnyOp op_of(const PointwiseChain::Instruction&);
 /// True where the derivative is cheaper from y = f(x): relu, elu, sigmoid, tanh, exp, sqrt ...
 [[nodiscard]] constexpr bool unary_gradient_reads_output(UnaryFn fn) {
   switch (fn) {

@@ -113,6 +113,7 @@ Conv2dPlan conv_plan(const Problem& p, const Microkernels& m) {
   const std::int32_t reach_h = (g.oh - 1) * g.stride_h + (g.kh - 1) * g.dilation_h + 1;
   const std::int32_t reach_w = (g.ow - 1) * g.stride_w + (g.kw - 1) * g.dilation_w + 1;
   const bool inside = g.pad_top == 0 && g.pad_left == 0 && reach_h <= g.h && reach_w <= g.w;
+  c.padded = !inside;
   c.padded_h = inside ? g.h : std::max(reach_h, g.pad_top + 1);
   c.padded_w = inside ? g.w : std::max(reach_w, g.pad_left + 1);
   c.panels = static_cast<std::int32_t>((c.kg + 2 * m.width - 1) / (2 * m.width));
@@ -120,8 +121,7 @@ Conv2dPlan conv_plan(const Problem& p, const Microkernels& m) {
 }
 
 std::int64_t padded_floats(const Conv2dPlan& c) {
-  const bool padded = c.padded_h != c.g.h || c.padded_w != c.g.w;
-  return padded ? std::int64_t{c.padded_h} * c.padded_w * c.g.c : 0;
+  return c.padded ? std::int64_t{c.padded_h} * c.padded_w * c.g.c : 0;
 }
 std::int64_t terms_of(const Conv2dPlan& c) { return std::int64_t{c.g.kh} * c.g.kw * c.cg; }
 

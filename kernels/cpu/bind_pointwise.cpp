@@ -52,6 +52,13 @@ Bound bind_binary(const Problem& p, const Kernel& row) {
   return make_step(micro(row).binary, g);
 }
 
+Bound bind_pointwise_chain(const Problem& p, const Kernel& row) {
+  if (auto refusal = refuse_unless_f32(p, p.ins)) return *refusal;
+  ChainGeometry g{p.as<op::PointwiseChain>(), {}, p.out[0].shape.elements()};
+  for (int i = 0; i < p.ins; ++i) g.one_value[i] = p.in[i].shape.elements() != g.n;
+  return make_step(micro(row).pointwise_chain, g);
+}
+
 Bound bind_dropout(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 1)) return *refusal;
   const auto& d = p.as<op::Dropout>();
@@ -90,6 +97,8 @@ void append_pointwise_rows(KernelTable& table, const Microkernels& m) {
   table.push_back(row<op::Unary>(m, bind_unary, edges));
   table.push_back(row<op::UnaryGrad>(m, bind_unary_grad, edges));
   table.push_back(row<op::Binary>(m, bind_binary, edges));
+  // Eigen's table has none: what the user gives to Eigen stays as it is.
+  if (m.pointwise_chain != nullptr) table.push_back(row<op::PointwiseChain>(m, bind_pointwise_chain, {{m.width, 512, 16384}}));
   table.push_back(row<op::Dropout>(m, bind_dropout, {{m.width, 4 * m.width, 4096, 16384}}));
   table.push_back(row<op::DropoutGrad>(m, bind_dropout_grad, edges));
   table.push_back(row<op::SigmoidCrossEntropy>(m, bind_sigmoid_crossentropy, edges));

@@ -40,7 +40,8 @@ struct GemmGeometry {
 struct Conv2dPlan {
   ConvGeometry g;
   std::int32_t cg, kg;              // channels and filters of a group
-  std::int32_t padded_h, padded_w;  // of the zero-padded image; equal to h, w where nothing is padded
+  bool padded;                      // false: the image is used where it lies
+  std::int32_t padded_h, padded_w;  // of the zero-padded image: as far as the windows reach
   std::int32_t panels;              // of 2 * width filters, per group
   std::int64_t filter_at;           // the filter, packed
   std::int64_t scratch_at, scratch_each;  // per thread
@@ -59,6 +60,12 @@ struct BinaryGeometry {
   op::BinaryFn fn;
   std::int32_t rank;
   std::int64_t extent[8], stride_a[8], stride_b[8];
+};
+/// Instructions over n elements; an operand that is one value repeats.
+struct ChainGeometry {
+  op::PointwiseChain chain;
+  bool one_value[op::PointwiseChain::max_operands];
+  std::int64_t n;
 };
 struct DropoutGeometry {
   float rate;

@@ -13,6 +13,7 @@ const KernelTable& reference_rows() {
     reference::append_bias_rows(table);
     reference::append_pool2d_rows(table);
     reference::append_pointwise_rows(table);
+    reference::append_pointwise_chain_rows(table);
     reference::append_loss_rows(table);
     reference::append_softmax_rows(table);
     reference::append_shape_rows(table);

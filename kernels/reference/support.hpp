@@ -86,6 +86,7 @@ void append_matmul_rows(KernelTable&);
 void append_bias_rows(KernelTable&);
 void append_pool2d_rows(KernelTable&);
 void append_pointwise_rows(KernelTable&);
+void append_pointwise_chain_rows(KernelTable&);
 void append_loss_rows(KernelTable&);
 void append_softmax_rows(KernelTable&);
 void append_shape_rows(KernelTable&);

@@ -244,6 +244,37 @@ std::vector<Array> update(const Work& w, const op::UpdateCommon& common, int mea
   return bounds;
 }
 
+/// A chain: what each instruction rounds, and how far the errors of its operands carry its result, seen by moving them
+/// up and down.
+std::vector<Array> chain(const Work& w, const op::PointwiseChain& c) {
+  using Chain = op::PointwiseChain;
+  std::vector<Array> value = w.in, error;
+  value.resize(Chain::max_operands);
+  for (const Array& a : value) error.push_back(a.empty() ? Array{} : Array(a.spec()));
+  const auto moved = [&](std::size_t v, int by) {
+    return map(value[v], [&, x = f64(value[v]), e = f64(error[v])](std::size_t i) { return x[i] + by * e[i]; });
+  };
+  for (std::int32_t k = 0; k < c.count; ++k) {
+    const Chain::Instruction& x = c.code[k];
+    const bool two = x.arity() == 2;
+    const op::AnyOp any = op::op_of(x);
+    const In at = two ? In{value[x.a], value[x.b]} : In{value[x.a]};
+    const Array y = w.run(any, at)[0];
+    const Array rounding = error_bounds(any, at, {y}, w.control)[0];
+    Array reach(y.spec());
+    for (int a = -1; a <= 1; ++a)
+      for (int b = two ? -1 : 1; b <= 1; ++b) {
+        const In near = two ? In{moved(x.a, a), moved(x.b, b)} : In{moved(x.a, a)};
+        const Array there = w.run(any, near)[0];
+        reach = map(y, [&](std::size_t i) { return std::max(f64(reach)[i], std::abs(f64(there)[i] - f64(y)[i])); });
+      }
+    // A little more, because the instruction rounds what has moved.
+    error.push_back(map(y, [&](std::size_t i) { return (rounding.empty() ? 0 : f64(rounding)[i]) + 1.001 * f64(reach)[i] + floor_; }));
+    value.push_back(y);
+  }
+  return {error.back()};
+}
+
 /// One overload an operation; those that only move elements are exact.
 struct BoundOf {
   const Work& w;
@@ -287,6 +318,7 @@ struct BoundOf {
   Bounds operator()(const op::GatherGrad&) const { return sums(); }
   Bounds operator()(const op::Reduce& o) const { return o.fn == op::ReduceFn::max || o.fn == op::ReduceFn::min ? exact() : sums(); }
   Bounds operator()(const op::ReduceSelectGrad&) const { return exact(); }
+  Bounds operator()(const op::PointwiseChain& o) const { return chain(w, o); }
   Bounds operator()(const op::BroadcastTo&) const { return exact(); }
   Bounds operator()(const op::Correct&) const { return exact(); }
   Bounds operator()(const op::CustomOp&) const {

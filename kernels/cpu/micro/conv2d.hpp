@@ -10,7 +10,6 @@ namespace {
 constexpr int panel = 2 * width;
 constexpr int tile_pixels = width == 16 ? 14 : 6;
 
-TENON_INLINE bool is_padded(const Conv2dPlan& p) { return p.padded_h != p.g.h || p.padded_w != p.g.w; }
 TENON_INLINE std::int32_t team_size(const Call& call, const Conv2dPlan& p) {
   const std::int64_t work = p.g.n * p.g.oh * p.g.ow * p.g.k * p.g.kh * p.g.kw * p.cg;
   return work < 65536 ? 1 : static_cast<std::int32_t>(smaller(call.threads, most_threads));
@@ -20,7 +19,7 @@ TENON_INLINE std::int32_t team_size(const Call& call, const Conv2dPlan& p) {
 TENON_INLINE const float* padded_image(const Conv2dPlan& p, const float* x, std::int64_t n, float* to) {
   const ConvGeometry& g = p.g;
   const float* image = x + n * g.h * g.w * g.c;
-  if (!is_padded(p)) return image;
+  if (!p.padded) return image;
   const std::int64_t row = std::int64_t{p.padded_w} * g.c;
   std::memset(to, 0, static_cast<std::size_t>(p.padded_h * row) * sizeof(float));
   const std::int64_t rows = smaller(g.h, p.padded_h - g.pad_top), columns = smaller(g.w, p.padded_w - g.pad_left);

@@ -166,7 +166,7 @@ void conv2d_direct(const Call& call) {
     for (std::int64_t i = 0; i < std::int64_t{g.groups} * p.panels; ++i)
       pack_filter(p, input<float>(call, 1), work + p.filter_at + i * terms * panel, i / p.panels, i % p.panels);
     float* scratch = work + p.scratch_at + thread * p.scratch_each;
-    float* stack = scratch + (is_padded(p) ? std::int64_t{p.padded_h} * p.padded_w * g.c : 0);
+    float* stack = scratch + (p.padded ? std::int64_t{p.padded_h} * p.padded_w * g.c : 0);
     std::int64_t image_number = -1;
     const float* image = nullptr;
     for (std::int64_t i = rows * thread / team; i < rows * (thread + 1) / team; ++i) {

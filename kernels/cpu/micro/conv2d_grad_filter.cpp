@@ -174,7 +174,7 @@ void conv2d_grad_filter(const Call& call) {
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     float* scratch = work + p.scratch_at + omp_get_thread_num() * p.scratch_each;
-    float* rest = scratch + (is_padded(p) ? std::int64_t{p.padded_h} * p.padded_w * g.c : 0);
+    float* rest = scratch + (p.padded ? std::int64_t{p.padded_h} * p.padded_w * g.c : 0);
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t s = 0; s < groups; ++s) {
       float* partial = partials + s * p.partial_each;

@@ -53,8 +53,8 @@ void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::
   const ConvGeometry& g = p.g;
   const std::int64_t line = std::int64_t{p.padded_w} * g.c, image = std::int64_t{g.h} * g.w * g.c, terms = std::int64_t{g.kh} * g.kw * p.cg;
   float* gx = output<float>(call, 0) + n * image;
-  float* sums = is_padded(p) ? scratch : gx;
-  float* dense = scratch + (is_padded(p) ? std::int64_t{p.padded_h} * line : 0);
+  float* sums = p.padded ? scratch : gx;
+  float* dense = scratch + (p.padded ? std::int64_t{p.padded_h} * line : 0);
   auto* live = reinterpret_cast<Live*>(dense + (g.pool ? 0 : std::int64_t{g.oh} * g.ow * g.k));
   std::memset(sums, 0, static_cast<std::size_t>(p.padded_h * line) * sizeof(float));
 
@@ -97,7 +97,7 @@ void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::
           }
       }
     }
-  if (!is_padded(p)) return;
+  if (!p.padded) return;
   const std::int64_t rows = smaller(g.h, p.padded_h - g.pad_top), columns = smaller(g.w, p.padded_w - g.pad_left);
   std::memset(gx, 0, static_cast<std::size_t>(image) * sizeof(float));
   for (std::int64_t y = 0; y < rows; ++y)

@@ -19,10 +19,11 @@ struct Microkernels {
   RunFn bias_add;            // BiasGeometry
   RunFn bias_grad;           // BiasGeometry
   // pointwise
-  RunFn unary;       // UnaryGeometry
-  RunFn unary_grad;  // UnaryGeometry
-  RunFn binary;      // BinaryGeometry
-  RunFn dropout;     // DropoutGeometry
+  RunFn unary;            // UnaryGeometry
+  RunFn unary_grad;       // UnaryGeometry
+  RunFn binary;           // BinaryGeometry
+  RunFn pointwise_chain;  // ChainGeometry; may be missing
+  RunFn dropout;          // DropoutGeometry
   RunFn dropout_grad;
   RunFn sigmoid_crossentropy, sigmoid_crossentropy_grad;  // LossGeometry
   RunFn binary_crossentropy, binary_crossentropy_grad;    // LossGeometry
@@ -74,6 +75,7 @@ void bias_grad(const Call&);
 void unary(const Call&);
 void unary_grad(const Call&);
 void binary(const Call&);
+void pointwise_chain(const Call&);
 void dropout(const Call&);
 void dropout_grad(const Call&);
 void sigmoid_crossentropy(const Call&);

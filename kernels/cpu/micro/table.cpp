@@ -27,6 +27,7 @@ const Microkernels table{
     .unary = unary,
     .unary_grad = unary_grad,
     .binary = binary,
+    .pointwise_chain = pointwise_chain,
     .dropout = dropout,
     .dropout_grad = dropout_grad,
     .sigmoid_crossentropy = sigmoid_crossentropy,
