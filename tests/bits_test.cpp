@@ -105,6 +105,24 @@ TEST_CASE("every op of both models runs on the provider that was named", "[bits]
     }
 }
 
+TEST_CASE("TENON_PROVIDERS stands in for the option, and one op can be named", "[bits]") {
+  setenv("TENON_PROVIDERS", "matmul=cpu.eigen", 1);
+  Program p = compile(mlp(), image_options(false));
+  unsetenv("TENON_PROVIDERS");
+  int eigen = 0;
+  for (const PlanEntry& e : p.plan(Program::Mode::train, 8)) {
+    CHECK((e.provider == "cpu.eigen") == (e.op == "matmul"));
+    eigen += e.provider == "cpu.eigen";
+  }
+  CHECK(eigen == 3);
+  CHECK(p.banner().find("(any order)") != std::string::npos);
+  CompileOptions o = image_options(false);
+  for (const char* wrong : {"cpu.mystery", "nothing=cpu.eigen"}) {
+    o.run.providers = wrong;
+    CHECK_THROWS_AS(compile(mlp(), o), UsageError);
+  }
+}
+
 TEST_CASE("by default no op of both models falls to a naive row, and the convolutions are fused", "[bits]") {
   for (const bool convolutional : {false, true}) {
     Program p = compile(convolutional ? cnn() : mlp(), image_options(convolutional));

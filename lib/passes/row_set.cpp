@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <set>
 
 #include "tenon/custom_op.hpp"
@@ -39,7 +40,9 @@ bool known_op(const std::string& name) {
 
 }  // namespace
 
-RowSet::RowSet(const Backend& backend, const std::string& providers, DType dtype) : backend_(&backend) {
+RowSet::RowSet(const Backend& backend, const std::string& wanted, DType dtype) : backend_(&backend) {
+  const char* environment = std::getenv("TENON_PROVIDERS");
+  const std::string providers = wanted.empty() && environment != nullptr ? environment : wanted;
   std::set<std::string> known;
   for (const Kernel& k : backend.kernels()) known.insert(std::string(k.provider));
   for (const std::string& rule : split(providers, ',')) {

@@ -22,7 +22,7 @@ struct Match {
 
 class RowSet {
  public:
-  /// `providers`: "cpu.eigen" or "conv2d=cpu.eigen,*=cpu.avx2". Throws UsageError for an unknown op or provider.
+  /// `providers`: empty for TENON_PROVIDERS, "cpu.eigen" or "conv2d=cpu.eigen,*=cpu.avx2". Throws UsageError for an unknown op or provider.
   RowSet(const Backend& backend, const std::string& providers, DType dtype);
 
   /// The first row that takes the problem. Throws UsageError that lists every refusal.

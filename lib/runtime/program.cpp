@@ -9,6 +9,7 @@
 #include "lib/ops/check.hpp"
 #include "lib/runtime/compile_plan.hpp"
 #include "tenon/backend.hpp"
+#include "tenon/log.hpp"
 
 namespace tenon {
 namespace {
@@ -39,6 +40,16 @@ int state_slabs(const Optimizer& optimizer) {
   return std::visit(Count{}, optimizer);
 }
 
+/// A pattern that matches nothing is a mistake.
+void check_observed(const Graph& g, const Parameters& parameters, const std::vector<std::string>& patterns) {
+  for (const std::string& pattern : patterns) {
+    bool any = false;
+    for (const Role& r : g.outputs) any = any || matches(pattern, r.name);
+    for (const Parameter& p : parameters.list()) any = any || matches(pattern, "grad:" + p.name) || matches(pattern, "param:" + p.name);
+    if (!any) reject("observe", "'{}' matches no output, grad:parameter or param:parameter", pattern);
+  }
+}
+
 void fill(Array& a, float value) {
   if (a.dtype() == DType::f64) std::ranges::fill(a.values<double>(), value);
   else std::ranges::fill(a.values<float>(), value);
@@ -53,6 +64,15 @@ struct Program::Impl {
     threads = options.run.threads > 0 ? options.run.threads : device.default_threads();
     control.seed = options.run.seed;
   }
+
+  ~Impl() {
+    if (!detail::verbose("time")) return;
+    constexpr const char* names[] = {"train", "accumulate", "evaluate", "predict"};
+    for (const auto& [key, c] : plans)
+      detail::log(LogLevel::info, fmt::format("time: {} at batch {}\n{}", names[static_cast<int>(key.first)], key.second, c->plan.table()));
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   void allocate() {
     Parameters& p = model.parameters();
@@ -171,21 +191,17 @@ Program compile(const Model& model, CompileOptions o) {
   auto impl = std::make_unique<Program::Impl>(model, std::move(o));
   const CompileOptions& options = impl->options;
   Parameters& parameters = model.parameters();
+  if (parameters.sealed() && parameters.dtype() != options.run.dtype)
+    reject("compile", "parameters are {} already, asked for {}", name_of(parameters.dtype()), name_of(options.run.dtype));
+  // With the loss and on one row, so that a mistake is found now and not at the first step. The model's first trace ever
+  // declares its parameters.
+  const Traced t = trace(model, {.inputs = &options.inputs, .targets = &options.targets, .loss = &options.loss,
+                                 .metrics = &options.metrics, .training = true, .dtype = options.run.dtype});
   if (!parameters.sealed()) {
-    // The first trace: with the loss, so that a mistake there is found now and not at the first step.
-    const Traced t = trace(model, {.inputs = &options.inputs, .targets = &options.targets, .loss = &options.loss,
-                                   .metrics = &options.metrics, .training = true, .dtype = options.run.dtype});
     parameters.seal(options.run.dtype);
     parameters.initialize(options.run.seed);
-    for (const std::string& pattern : options.observe) {
-      bool any = false;
-      for (const Role& r : t.graph.outputs) any = any || matches(pattern, r.name);
-      for (const Parameter& p : parameters.list()) any = any || matches(pattern, "grad:" + p.name) || matches(pattern, "param:" + p.name);
-      if (!any) reject("observe", "'{}' matches no output, grad:parameter or param:parameter", pattern);
-    }
-  } else if (parameters.dtype() != options.run.dtype) {
-    reject("compile", "parameters are {} already, asked for {}", name_of(parameters.dtype()), name_of(options.run.dtype));
   }
+  check_observed(t.graph, parameters, options.observe);
   (void)trainable_parameters(parameters, options);
   impl->allocate();
   return Program(std::move(impl));
