@@ -1,5 +1,7 @@
 // What the public API must be able to say, run line by line with a checked value for each.
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
 #include "tenon/custom_op.hpp"
 #include "tests/support/catch.hpp"
@@ -55,6 +57,14 @@ TEST_CASE("a Sequential, a Trainer, a History, a file, a Predictor", "[api]") {
   const Predictor f = load(path).predictor();
   CHECK(same_bits(f(images), y));
   CHECK(nn::Sequential::load(path).config() == net.config());
+  std::vector<std::thread> callers;
+  std::atomic<int> right{0};
+  for (int i = 0; i < 4; ++i)
+    callers.emplace_back([&] {
+      for (int call = 0; call < 8; ++call) right += same_bits(f(images), y);
+    });
+  for (std::thread& c : callers) c.join();
+  CHECK(right == 32);
   std::filesystem::remove(path);
 }
 
@@ -131,6 +141,8 @@ TEST_CASE("optimizers and schedules lower the loss", "[api]") {
 TEST_CASE("activations and initializers by name", "[api]") {
   CHECK(Activation::named("leaky_relu", 0.2f) == leaky_relu.with(0.2f));
   CHECK_THROWS_AS(Activation::named("sine", 0.f), UsageError);
+  Scratch s;
+  CHECK_THROWS_WITH(leaky_relu.with(-0.1f)(s(Array(DType::f32, {2}))), Catch::Matchers::Contains("[leaky_relu] slope expects 0 or more"));
   CHECK(initializer_named("he_normal").scale == 2.f);
 }
 

@@ -38,6 +38,9 @@ Shape broadcast(const Shape& a, const Shape& b) {
 SpecList infer(const Unary& u, Specs in) {
   require_operands(name_of(u.fn), in, 1);
   require_float(name_of(u.fn), "operand", in[0]);
+  // The gradient reads the sign of y, which is that of x only then.
+  if ((u.fn == UnaryFn::leaky_relu || u.fn == UnaryFn::elu) && !(u.alpha >= 0.f))
+    reject(name_of(u.fn), "slope expects 0 or more, found {}", u.alpha);
   return {in[0]};
 }
 void vjp(const Unary& u, Vjp& v) {
