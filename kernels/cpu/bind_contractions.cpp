@@ -54,7 +54,9 @@ Bound bind_gemm(GemmGeometry g, const Microkernels& m) {
   const std::int64_t depth = order::tree_depth(order::chunks(g.k, order::k_chunk));
   Workspace w;
   if (g.prologue.any) g.dz_at = w.take(g.dz_rows * g.dz_cols);
-  g.a_at = w.take(g.m * g.k);
+  static_assert(gemm_stride == order::k_chunk + 16);
+  g.a_stride = g.a_row == 1 && g.m > 1 ? 0 : g.k <= gemm_short_stride - 16 ? gemm_short_stride : gemm_stride;
+  g.a_at = w.take(g.a_stride == 0 ? g.m * g.k : g.m * g.a_stride * order::chunks(g.k, order::k_chunk));
   g.b_at = w.take(panels * panel * g.k);
   g.stack_at = w.take(depth > 1 ? g.m * panels * panel * depth : 0);
   if (g.bias_grad) g.sums_at = w.take(g.dz_cols * order::tree_depth(order::chunks(g.dz_rows, order::k_chunk)));

@@ -19,10 +19,14 @@ struct PrologueGeometry {
   float alpha, dropout;
 };
 
+/// Floats between packed rows of a: a chunk of k and one cache line; the short one where k fits into it.
+inline constexpr std::int64_t gemm_stride = 1024 + 16, gemm_short_stride = 128 + 16;
+
 /// c (m,n) = epilogue(a (m,k) b (k,n)), operands by strides, c row-major.
 struct GemmGeometry {
   std::int64_t m, n, k;
   std::int64_t a_row, a_col, b_row, b_col;  // strides in elements
+  std::int64_t a_stride;                    // of packed a: gemm_stride, gemm_short_stride, or 0 for [k][rows]
   std::int32_t a_in, b_in;                  // numbers in Call::in; 0 is the gradient where there is a prologue
   PrologueGeometry prologue;                // saved value: Call::in[2]
   std::int64_t dz_rows, dz_cols;

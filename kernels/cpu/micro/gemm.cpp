@@ -1,5 +1,7 @@
 // gemm_tiled: c (m,n) = epilogue(sum over k of a(i,k) b(k,j)), any strides, c row-major; matmul and both its gradients.
-// Layout: a is packed as tiles of up to `tile_rows` rows, [k][rows]; b as panels of two vectors of columns, [k][2 width].
+// Layout: a is packed as tiles of up to `tile_rows` rows, [k][rows] where its rows are neighbours in memory, else [rows][chunk
+// of k] at a distance that is no multiple of a page (14 rows a page apart would share one set of L1); b as panels of two
+// vectors of columns, [k][2 width].
 // Parallel over tiles of rows or panels of columns, whichever are more; the operand that is not split is packed by all
 // threads first, the split one by its owner just before use.
 // Order: one FMA chain per output inside chunks of order::k_chunk, chunk sums join by the pair tree: bits depend on
@@ -27,14 +29,23 @@ TENON_INLINE Tiling tiling(const GemmGeometry& g) {
 /// First row of a tile: heights differ by at most one, so that the last tile is not a sliver.
 TENON_INLINE std::int64_t tile_begin(const GemmGeometry& g, std::int64_t tiles, std::int64_t t) { return t * g.m / tiles; }
 
-TENON_INLINE void pack_a(const GemmGeometry& g, const float* a, std::int64_t row, std::int64_t rows, std::int64_t k0, std::int64_t k1, float* to) {
+TENON_INLINE void pack_a(const GemmGeometry& g, const float* a, std::int64_t row, std::int64_t rows, std::int64_t k0, std::int64_t k1, float* work) {
   const float* from = a + row * g.a_row;
-  if (g.a_row == 1) {
+  if (g.a_stride == 0) {  // rows are neighbours in memory: [k][rows], whole vectors move
+    float* to = work + g.a_at + row * g.k;
     for (std::int64_t k = k0; k < k1; ++k)
-      for (std::int64_t r = 0; r < rows; ++r) to[k * rows + r] = from[k * g.a_col + r];
-  } else {
-    for (std::int64_t r = 0; r < rows; ++r)
-      for (std::int64_t k = k0; k < k1; ++k) to[k * rows + r] = from[r * g.a_row + k * g.a_col];
+      for_each_lanes(rows, [&](std::int64_t r, auto lanes) { lanes.store(to + k * rows + r, lanes.load(from + k * g.a_col + r)); });
+    return;
+  }
+  for (std::int64_t k = k0; k < k1;) {
+    const std::int64_t chunk = k / order::k_chunk, end = smaller(k1, (chunk + 1) * order::k_chunk);
+    float* to = work + g.a_at + (chunk * g.m + row) * g.a_stride - chunk * order::k_chunk;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      if (g.a_col == 1) std::memcpy(to + r * g.a_stride + k, from + r * g.a_row + k, static_cast<std::size_t>(end - k) * sizeof(float));
+      else
+        for (std::int64_t i = k; i < end; ++i) to[r * g.a_stride + i] = from[r * g.a_row + i * g.a_col];
+    }
+    k = end;
   }
 }
 
@@ -56,15 +67,16 @@ TENON_INLINE void pack_b(const GemmGeometry& g, const float* b, std::int64_t col
       for (std::int64_t k = kb; k < smaller(kb + 16, k1); ++k) to[k * panel + j] = from[k * g.b_row + j * g.b_col];
 }
 
-/// slot (rows, panel) = chain over k of one chunk.
-template <int rows>
-TENON_INLINE void chain(const float* a, const float* b, std::int64_t terms, float* slot) {
+/// slot (rows, panel) = chain over k of one chunk. The stride between rows of a is a constant, so that every address is one
+/// register and a displacement; 0: [k][rows].
+template <int rows, std::int64_t stride>
+void chain(const float* a, const float* b, std::int64_t terms, float* slot) {
   Vf acc[rows][2] = {};
   for (std::int64_t k = 0; k < terms; ++k) {
     const Vf b0 = Simd::load(b + k * panel), b1 = Simd::load(b + k * panel + width);
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) {
-      const Vf x = Simd::set(a[k * rows + r]);
+      const Vf x = Simd::set(stride == 0 ? a[k * rows + r] : a[r * stride + k]);
       acc[r][0] = Simd::fma(x, b0, acc[r][0]);
       acc[r][1] = Simd::fma(x, b1, acc[r][1]);
     }
@@ -75,14 +87,11 @@ TENON_INLINE void chain(const float* a, const float* b, std::int64_t terms, floa
   }
 }
 
-template <int rows>
-void chain_rows(const float* a, const float* b, std::int64_t terms, float* slot) {
-  chain<rows>(a, b, terms, slot);
-}
 using Chain = void (*)(const float*, const float*, std::int64_t, float*);
-constexpr Chain chains[] = {nullptr,        chain_rows<1>,  chain_rows<2>,  chain_rows<3>,  chain_rows<4>,
-                            chain_rows<5>,  chain_rows<6>,  chain_rows<7>,  chain_rows<8>,  chain_rows<9>,
-                            chain_rows<10>, chain_rows<11>, chain_rows<12>, chain_rows<13>, chain_rows<14>};
+template <std::int64_t stride>
+constexpr Chain chains[] = {nullptr,          chain<1, stride>,  chain<2, stride>,  chain<3, stride>,  chain<4, stride>,
+                            chain<5, stride>, chain<6, stride>,  chain<7, stride>,  chain<8, stride>,  chain<9, stride>,
+                            chain<10, stride>, chain<11, stride>, chain<12, stride>, chain<13, stride>, chain<14, stride>};
 
 /// Bias, activation, and the way out to c.
 TENON_INLINE void store_tile(const GemmGeometry& g, const Call& call, const float* slot, std::int64_t row, std::int64_t rows, std::int64_t column) {
@@ -108,9 +117,10 @@ TENON_INLINE void run_tile(const GemmGeometry& g, const Call& call, const Tiling
   float* stack = t.chunks == 1 ? local : work + g.stack_at + (row * t.panels + p * rows) * panel * t.depth;
   // The height of the stack before chunk i is the number of ones in i.
   int height = __builtin_popcountll(static_cast<unsigned long long>(chunk));
-  const float* a = work + g.a_at + row * g.k;
-  const float* b = work + g.b_at + p * g.k * panel;
-  chains[rows](a + k0 * rows, b + k0 * panel, k1 - k0, stack + height * size);
+  const float* b = work + g.b_at + p * g.k * panel + k0 * panel;
+  const float* a = work + g.a_at + (g.a_stride == 0 ? row * g.k + k0 * rows : (chunk * g.m + row) * g.a_stride);
+  const Chain run = g.a_stride == 0 ? chains<0>[rows] : g.a_stride == gemm_short_stride ? chains<gemm_short_stride>[rows] : chains<gemm_stride>[rows];
+  run(a, b, k1 - k0, stack + height * size);
   const auto join = [&](int below, int top) {
     for (std::int64_t i = 0; i < size; i += width)
       Simd::store(stack + below * size + i, Simd::load(stack + below * size + i) + Simd::load(stack + top * size + i));
@@ -127,7 +137,7 @@ void product(const GemmGeometry& g, const Call& call, const float* a, const floa
   const auto share = [&](std::int64_t items, int i) { return items * i / threads; };
   const auto pack_tile = [&](std::int64_t i, std::int64_t k0, std::int64_t k1) {
     const std::int64_t row = tile_begin(g, t.tiles, i), rows = tile_begin(g, t.tiles, i + 1) - row;
-    pack_a(g, a, row, rows, k0, k1, work + g.a_at + row * g.k);
+    pack_a(g, a, row, rows, k0, k1, work);
   };
   const auto pack_panel = [&](std::int64_t p, std::int64_t k0, std::int64_t k1) {
     pack_b(g, b, p * panel, k0, k1, work + g.b_at + p * g.k * panel);
