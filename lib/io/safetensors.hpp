@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,10 +46,12 @@ struct Header {
 /// Parses the JSON; its first byte is byte 8 of the file `name`. Throws CheckpointError. Offsets are not compared yet.
 [[nodiscard]] Header parse_header(std::string_view json, const std::string& name);
 
-/// An open file whose header is consistent with itself and with the file's length.
+/// A file whose header is consistent with itself and with the file's length.
 class Reader {
  public:
   explicit Reader(const std::string& path);
+  /// Bytes that outlive the reader; `name` stands for the file in messages.
+  Reader(std::span<const std::byte> bytes, const std::string& name);
   [[nodiscard]] const std::vector<Entry>& tensors() const noexcept { return header_.tensors; }
   /// Without our own entries.
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const noexcept { return header_.metadata; }
@@ -57,11 +60,13 @@ class Reader {
 
  private:
   void read_header(std::uint64_t file_bytes);
+  void read_exactly(void* to, std::size_t size, std::uint64_t offset) const;
   void check_tiling(std::uint64_t payload_bytes) const;
   void take_checks(std::string_view length_and_header);
 
-  std::string path_, name_;  // name_: for messages
+  std::string name_;  // for messages
   UniqueFd fd_;
+  std::span<const std::byte> memory_;  // without a descriptor
   Header header_;
   std::uint64_t payload_ = 0;                  // where it begins in the file
   std::map<std::string, std::string> checks_;  // our own entries, empty in files of other writers

@@ -24,21 +24,13 @@ template <class... Args>
   throw CheckpointError(fmt::format("[safetensors] {}: {}", name, fmt::format(text, std::forward<Args>(args)...)));
 }
 
-void read_exactly(int fd, void* to, std::size_t size, std::uint64_t offset, const std::string& name) {
-  int error = 0;
-  const std::size_t got = pread_all(fd, to, size, offset, error);
-  if (error != 0) throw IoError(fmt::format("[safetensors] cannot read {}: {}", name, std::strerror(error)));
-  if (got != size)
-    corrupt(name, "byte {}: expected {} more bytes, found the end of the file", offset + got, size - got);
-}
-
 bool is_check(const std::string& key) {
   return key == header_crc_key || key == digest_key || key.starts_with(crc_prefix);
 }
 
 }  // namespace
 
-Reader::Reader(const std::string& path) : path_(path), name_(shown(path)) {
+Reader::Reader(const std::string& path) : name_(shown(path)) {
   // O_NONBLOCK: a pipe without a writer must not hang before it is refused.
   fd_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat info {};
@@ -50,16 +42,32 @@ Reader::Reader(const std::string& path) : path_(path), name_(shown(path)) {
   read_header(static_cast<std::uint64_t>(info.st_size));
 }
 
+Reader::Reader(std::span<const std::byte> bytes, const std::string& name) : name_(shown(name)), memory_(bytes) {
+  read_header(bytes.size());
+}
+
+void Reader::read_exactly(void* to, std::size_t size, std::uint64_t offset) const {
+  if (!fd_) {  // in bounds: every caller has compared with the length
+    if (size > 0) std::memcpy(to, memory_.data() + offset, size);
+    return;
+  }
+  int error = 0;
+  const std::size_t got = pread_all(fd_.get(), to, size, offset, error);
+  if (error != 0) throw IoError(fmt::format("[safetensors] cannot read {}: {}", name_, std::strerror(error)));
+  if (got != size)
+    corrupt(name_, "byte {}: expected {} more bytes, found the end of the file", offset + got, size - got);
+}
+
 void Reader::read_header(std::uint64_t file_bytes) {
   if (file_bytes < 8) corrupt(name_, "byte 0: expected 8 bytes of header length, found a file of {}", file_bytes);
   std::uint64_t length = 0;
-  read_exactly(fd_.get(), &length, sizeof length, 0, name_);
+  read_exactly(&length, sizeof length, 0);
   if (length < 2 || length > max_header_bytes)
     corrupt(name_, "byte 0: expected a header of 2 to {} bytes, found {}", max_header_bytes, length);
   if (length > file_bytes - 8)
     corrupt(name_, "byte 0: expected a header of at most {} bytes in this file, found {}", file_bytes - 8, length);
   std::string bytes(8 + static_cast<std::size_t>(length), '\0');
-  read_exactly(fd_.get(), bytes.data(), bytes.size(), 0, name_);
+  read_exactly(bytes.data(), bytes.size(), 0);
   if (std::memcmp(bytes.data(), &length, sizeof length) != 0)
     corrupt(name_, "byte 0: the file changes while it is read");
   payload_ = bytes.size();
@@ -119,7 +127,7 @@ TensorFile Reader::read() const {
   for (const Entry& e : header_.tensors) {
     Array array(e.spec);
     const std::size_t size = e.spec.bytes();
-    read_exactly(fd_.get(), array.bytes(), size, payload_ + e.begin, name_);
+    read_exactly(array.bytes(), size, payload_ + e.begin);
     if (!checks_.empty()) {
       const std::string found = fmt::format("{:08x}", crc32c({array.bytes(), size}));
       if (const std::string& expected = checks_.at(crc_prefix + e.name); found != expected)
