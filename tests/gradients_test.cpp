@@ -9,6 +9,7 @@
 
 #include "lib/passes/passes.hpp"
 #include "lib/runtime/run_graph.hpp"
+#include "tenon/custom_op.hpp"
 #include "tenon/error.hpp"
 #include "tenon/gradcheck.hpp"
 #include "tenon/losses.hpp"

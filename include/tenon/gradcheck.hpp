@@ -13,10 +13,11 @@
 #include <vector>
 
 #include "tenon/array.hpp"
-#include "tenon/custom_op.hpp"
 #include "tenon/tensor.hpp"
 
 namespace tenon {
+
+class CustomFunction;  // custom_op.hpp
 
 struct GradcheckOptions {
   double tolerance = 1e-8;             // relative to the largest gradient of the input

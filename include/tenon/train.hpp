@@ -49,6 +49,8 @@ class TrainControl {
     reason_ = std::move(reason);
   }
   void set_lr(float lr) { lr_ = lr; }
+  [[nodiscard]] bool stopped() const { return stopped_; }
+  [[nodiscard]] const std::string& reason() const { return reason_; }
   /// Writes the model's weights as safetensors.
   void save(const std::string& path);
 

@@ -9,6 +9,7 @@
 #include "lib/passes/passes.hpp"
 #include "lib/runtime/run_graph.hpp"
 #include "lib/train/row_check.hpp"
+#include "tenon/custom_op.hpp"
 #include "tenon/error.hpp"
 #include "tenon/gradcheck.hpp"
 #include "tenon/ops.hpp"

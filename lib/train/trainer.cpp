@@ -168,14 +168,14 @@ History Trainer::fit(const Dataset& data, FitOptions o) {
       block.add({step++, epoch, batch->size, r.loss, r.metrics, lr});
       ++steps;
       if (r.halted && o.stop_on_nan) {
-        control.stop(fmt::format("loss is {} at step {}", r.loss, step - 1));
+        control.stop(fmt::format("loss is {} at step {}", std::isnan(r.loss) ? "nan" : fmt::format("{}", r.loss), step - 1));
         history.summary.halted = true;
       }
     }
     block.flush();
     EpochRecord e{.epoch = epoch, .epochs = o.epochs, .steps = steps, .examples = means.examples(), .loss = means.loss(),
                   .metrics = means.metrics(), .learning_rate = program.learning_rate()};
-    if (o.validation && !history.summary.halted) {
+    if (o.validation && !stopped()) {
       const Evaluation v = impl_->evaluate(*o.validation, o.validation_batch > 0 ? o.validation_batch : o.batch_size);
       e.validation_loss = v.loss;
       e.validation_metrics = v.metrics;
