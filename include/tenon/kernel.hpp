@@ -92,10 +92,11 @@ struct Kernel {
 };
 using KernelTable = std::vector<Kernel>;
 
-/// Helper for bind(): keeps a copy of plain geometry for the run.
+/// Helper for bind(): keeps a copy of plain geometry for the run. A provider without this loop (null) refuses.
 template <class Geometry>
-[[nodiscard]] Step make_step(RunFn run, const Geometry& geometry, std::size_t workspace = 0) {
-  return {run, std::make_shared<const Geometry>(geometry), workspace};
+[[nodiscard]] Bound make_step(RunFn run, const Geometry& geometry, std::size_t workspace = 0) {
+  if (run == nullptr) return Refusal{"this provider has no such loop"};
+  return Step{run, std::make_shared<const Geometry>(geometry), workspace};
 }
 template <class Geometry>
 [[nodiscard]] const Geometry& state_of(const Call& call) {

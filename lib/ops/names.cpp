@@ -1,6 +1,7 @@
 // Names of operations as tables, messages and `--provider conv2d=...` show them.
 #include <array>
 
+#include "tenon/custom_op.hpp"
 #include "tenon/op.hpp"
 
 namespace tenon::op {
@@ -35,6 +36,7 @@ constexpr auto kind_names = names(static_cast<const AnyOp*>(nullptr));
 struct Namer {
   template <class T>
   std::string_view operator()(const T&) const { return T::name; }
+  std::string_view operator()(const CustomOp& c) const { return c.def->name; }
   std::string_view operator()(const Unary& u) const { return name_of(u.fn); }
   std::string_view operator()(const Softmax& s) const { return s.log ? "log_softmax" : "softmax"; }
   std::string_view operator()(const Pool2d& p) const { return p.fn == PoolFn::max ? "max_pool2d" : "avg_pool2d"; }

@@ -7,51 +7,43 @@
 
 namespace tenon::cpu {
 
+/// Every loop, behind the struct that it finds in Call::state: the one list that the table's members, the declarations of
+/// each instruction set and the tables are made from. A provider may leave some out (a null pointer): their rows refuse.
+#define TENON_MICROKERNELS(X)                                                                              \
+  /* GemmGeometry       */ X(gemm)                                                                         \
+  /* Conv2dPlan         */ X(conv2d_direct) X(conv2d_grad_input) X(conv2d_grad_filter)                     \
+  /* BiasGeometry       */ X(bias_add) X(bias_grad)                                                        \
+  /* UnaryGeometry      */ X(unary) X(unary_grad)                                                          \
+  /* BinaryGeometry     */ X(binary)                                                                       \
+  /* ChainGeometry      */ X(pointwise_chain)                                                              \
+  /* DropoutGeometry    */ X(dropout) X(dropout_grad)                                                      \
+  /* LossGeometry       */ X(sigmoid_crossentropy) X(sigmoid_crossentropy_grad) X(binary_crossentropy)     \
+                            X(binary_crossentropy_grad)                                                    \
+  /* RowsGeometry       */ X(softmax) X(softmax_grad) X(softmax_crossentropy) X(softmax_crossentropy_grad) \
+                            X(correct)                                                                     \
+  /* PoolGeometry       */ X(max_pool2d) X(max_pool2d_grad) X(avg_pool2d) X(avg_pool2d_grad)               \
+  /* TransposeGeometry  */ X(transpose)                                                                    \
+  /* ConcatGeometry     */ X(concat)                                                                       \
+  /* SliceGeometry      */ X(slice) X(slice_grad)                                                          \
+  /* GatherGeometry     */ X(gather) X(gather_grad)                                                        \
+  /* BroadcastGeometry  */ X(broadcast_to)                                                                 \
+  /* ReduceGeometry     */ X(reduce) X(reduce_select_grad)                                                 \
+  /* UpdateGeometry     */ X(sgd) X(adadelta) X(adagrad) X(rmsprop) X(adam)                                \
+  /* AccumulateGeometry */ X(accumulate_grad)                                                              \
+  /* ClipGeometry       */ X(clip_norm)                                                                    \
+  /* EmaGeometry        */ X(assign_ema)                                                                   \
+  /* no state           */ X(check_finite)
+
 struct Microkernels {
   const char* provider;  // "cpu.avx512"
   std::int32_t width;    // floats in a vector
   bool canonical;        // has FMA
-  // contractions
-  RunFn gemm;                // GemmGeometry: matmul and both its gradients
-  RunFn conv2d_direct;       // Conv2dPlan
-  RunFn conv2d_grad_input;   // Conv2dPlan
-  RunFn conv2d_grad_filter;  // Conv2dPlan
-  RunFn bias_add;            // BiasGeometry
-  RunFn bias_grad;           // BiasGeometry
-  // pointwise
-  RunFn unary;            // UnaryGeometry
-  RunFn unary_grad;       // UnaryGeometry
-  RunFn binary;           // BinaryGeometry
-  RunFn pointwise_chain;  // ChainGeometry; may be missing
-  RunFn dropout;          // DropoutGeometry
-  RunFn dropout_grad;
-  RunFn sigmoid_crossentropy, sigmoid_crossentropy_grad;  // LossGeometry
-  RunFn binary_crossentropy, binary_crossentropy_grad;    // LossGeometry
-  // rows
-  RunFn softmax;                    // RowsGeometry
-  RunFn softmax_grad;               // RowsGeometry
-  RunFn softmax_crossentropy;       // RowsGeometry
-  RunFn softmax_crossentropy_grad;  // RowsGeometry
-  RunFn correct;                    // RowsGeometry
-  // pooling
-  RunFn max_pool2d, max_pool2d_grad, avg_pool2d, avg_pool2d_grad;  // PoolGeometry
-  // shape
-  RunFn transpose;                // TransposeGeometry
-  RunFn concat;                   // ConcatGeometry
-  RunFn slice, slice_grad;        // SliceGeometry
-  RunFn gather, gather_grad;      // GatherGeometry
-  RunFn broadcast_to;             // BroadcastGeometry
-  RunFn reduce;                   // ReduceGeometry
-  RunFn reduce_select_grad;       // ReduceGeometry
-  // updates
-  RunFn sgd, adadelta, adagrad, rmsprop, adam;  // UpdateGeometry
-  RunFn accumulate_grad;                        // AccumulateGeometry
-  RunFn clip_norm;                              // ClipGeometry
-  RunFn assign_ema;                             // EmaGeometry
-  RunFn check_finite;                           // none
+#define TENON_MEMBER_OF_TABLE(name) RunFn name;
+  TENON_MICROKERNELS(TENON_MEMBER_OF_TABLE)
+#undef TENON_MEMBER_OF_TABLE
 };
 
-/// Tables of the levels that were compiled in; whether the machine has them is dispatch.cpp's business.
+/// Tables of the levels that were compiled in; whether the machine has them is backend.cpp's business.
 namespace baseline {
 extern const Microkernels table;
 }
@@ -66,48 +58,8 @@ extern const Microkernels table;
 
 #ifdef TENON_ISA
 namespace tenon::cpu::TENON_ISA {
-void gemm(const Call&);
-void conv2d_direct(const Call&);
-void conv2d_grad_input(const Call&);
-void conv2d_grad_filter(const Call&);
-void bias_add(const Call&);
-void bias_grad(const Call&);
-void unary(const Call&);
-void unary_grad(const Call&);
-void binary(const Call&);
-void pointwise_chain(const Call&);
-void dropout(const Call&);
-void dropout_grad(const Call&);
-void sigmoid_crossentropy(const Call&);
-void sigmoid_crossentropy_grad(const Call&);
-void binary_crossentropy(const Call&);
-void binary_crossentropy_grad(const Call&);
-void softmax(const Call&);
-void softmax_grad(const Call&);
-void softmax_crossentropy(const Call&);
-void softmax_crossentropy_grad(const Call&);
-void correct(const Call&);
-void max_pool2d(const Call&);
-void max_pool2d_grad(const Call&);
-void avg_pool2d(const Call&);
-void avg_pool2d_grad(const Call&);
-void transpose(const Call&);
-void concat(const Call&);
-void slice(const Call&);
-void slice_grad(const Call&);
-void gather(const Call&);
-void gather_grad(const Call&);
-void broadcast_to(const Call&);
-void reduce(const Call&);
-void reduce_select_grad(const Call&);
-void sgd(const Call&);
-void adadelta(const Call&);
-void adagrad(const Call&);
-void rmsprop(const Call&);
-void adam(const Call&);
-void accumulate_grad(const Call&);
-void clip_norm(const Call&);
-void assign_ema(const Call&);
-void check_finite(const Call&);
+#define TENON_DECLARE(name) void name(const Call&);
+TENON_MICROKERNELS(TENON_DECLARE)
+#undef TENON_DECLARE
 }  // namespace tenon::cpu::TENON_ISA
 #endif
