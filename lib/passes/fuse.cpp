@@ -18,15 +18,7 @@ struct Chain {
 
 class Fuser {
  public:
-  Fuser(Graph& g, const RowSet& rows) : g_(g), rows_(rows), readers_(g.consumers()), read_outside_(g.values.size()) {
-    const auto mark = [&](ValueId v) {
-      if (v != no_value) read_outside_[static_cast<std::size_t>(v)] = true;
-    };
-    mark(g.loss);
-    for (const auto* roles : {&g.outputs, &g.metrics, &g.observed})
-      for (const Role& r : *roles) mark(r.value);
-    for (const auto& [state, value] : g.assignments) mark(value);
-  }
+  Fuser(Graph& g, const RowSet& rows) : g_(g), rows_(rows), readers_(g.consumers()), read_outside_(read_outside(g)) {}
 
   void run() {
     for (std::size_t i = 0; i < g_.nodes.size(); ++i) {

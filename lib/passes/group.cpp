@@ -26,18 +26,7 @@ PointwiseChain::Instruction instruction(const op::AnyOp& any) {
 
 class Grouper {
  public:
-  Grouper(Graph& g, const RowSet& rows) : g_(g), rows_(rows), readers_(g.consumers()), outside_(g.values.size()) {
-    const auto mark = [&](ValueId v) {
-      if (v != no_value) outside_[static_cast<std::size_t>(v)] = true;
-    };
-    mark(g.loss);
-    for (const auto* roles : {&g.outputs, &g.metrics, &g.observed})
-      for (const Role& r : *roles) mark(r.value);
-    for (const auto& [state, value] : g.assignments) {
-      mark(state);
-      mark(value);
-    }
-  }
+  Grouper(Graph& g, const RowSet& rows) : g_(g), rows_(rows), readers_(g.consumers()), outside_(read_outside(g)) {}
 
   void run() {
     // From the back: a value that cannot be inside a set ends one of its own.

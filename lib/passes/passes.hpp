@@ -14,6 +14,9 @@
 
 namespace tenon {
 
+/// True for each value that somebody outside the nodes reads: loss, outputs, metrics, observed values, assignments.
+[[nodiscard]] std::vector<bool> read_outside(const Graph&);
+
 /// Marks nodes dead that no role (loss, outputs, metrics, observed values, writes) depends on.
 void prune(Graph&);
 

@@ -15,15 +15,23 @@ bool writes_outside(const Graph& g, const Node& node) {
 
 }  // namespace
 
-void prune(Graph& g) {
-  std::vector<bool> needed(g.values.size());
-  const auto need = [&](ValueId v) {
-    if (v != no_value) needed[static_cast<std::size_t>(v)] = true;
+std::vector<bool> read_outside(const Graph& g) {
+  std::vector<bool> read(g.values.size());
+  const auto mark = [&](ValueId v) {
+    if (v != no_value) read[static_cast<std::size_t>(v)] = true;
   };
-  need(g.loss);
+  mark(g.loss);
   for (const auto* roles : {&g.outputs, &g.metrics, &g.observed})
-    for (const Role& r : *roles) need(r.value);
-  for (const auto& [state, value] : g.assignments) need(value);
+    for (const Role& r : *roles) mark(r.value);
+  for (const auto& [state, value] : g.assignments) {
+    mark(state);
+    mark(value);
+  }
+  return read;
+}
+
+void prune(Graph& g) {
+  std::vector<bool> needed = read_outside(g);
   for (std::size_t i = g.nodes.size(); i-- > 0;) {
     Node& node = g.nodes[i];
     if (node.dead) continue;
@@ -31,7 +39,7 @@ void prune(Graph& g) {
     for (const ValueId v : node.out) live = live || needed[static_cast<std::size_t>(v)];
     node.dead = !live;
     if (live)
-      for (const ValueId v : node.in) need(v);
+      for (const ValueId v : node.in) needed[static_cast<std::size_t>(v)] = true;
   }
 }
 
