@@ -137,7 +137,8 @@ int main(int argc, char** argv) {
       throw UsageError(fmt::format("[--compare] does not run Google Benchmark, found '{}'", extras[0]));
     const Backend& device = backend(flags.device);
     if (flags.threads == 0) flags.threads = device.default_threads();
-    const std::vector<BenchProblem> problems = chosen_problems(flags);
+    std::vector<BenchProblem> problems = chosen_problems(flags);
+    for (BenchProblem& p : problems) p.problem.threads = flags.threads;
     Peaks peaks(flags.threads);
     if (flags.compare.empty()) {
       run_benchmarks(problems, flags, peaks, device, extras);

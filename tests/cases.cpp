@@ -31,7 +31,10 @@ void add_conv2d(List& list) {
       {"stride 2", {.stride = {2, 2}}, {2, 7, 6, 2}, {3, 3, 2, 3}},
       {"stride 3x1, explicit padding", {.stride = {3, 1}, .pad = {2, 0, 1, 3}}, {1, 6, 4, 2}, {3, 2, 2, 3}},
       {"dilation 2", {.dilation = {2, 2}}, {1, 7, 6, 2}, {3, 3, 2, 2}},
-      {"dilation 3x2, stride 2, padded", {.stride = {2, 2}, .dilation = {3, 2}, .pad = {3, 3, 2, 2}}, {1, 6, 7, 2}, {3, 3, 2, 2}},
+      {"dilation 3x2, stride 2, padded",
+       {.stride = {2, 2}, .dilation = {3, 2}, .pad = {3, 3, 2, 2}},
+       {1, 6, 7, 2},
+       {3, 3, 2, 2}},
       {"groups 2", {.groups = 2}, {2, 4, 4, 4}, {3, 3, 2, 6}},
       {"depthwise", {.pad = {1, 1, 1, 1}, .groups = 3}, {1, 4, 5, 3}, {3, 3, 1, 3}},
       {"depthwise, multiplier 2", {.groups = 3}, {1, 4, 4, 3}, {2, 2, 1, 6}},
@@ -51,8 +54,9 @@ void add_conv2d(List& list) {
 /// Every combination of bias, activation, pool and dropout that infer() takes.
 std::vector<std::pair<std::string, Epilogue>> epilogues(bool with_pool) {
   std::vector<std::pair<std::string, Epilogue>> all;
-  const std::pair<UnaryFn, float> activations[] = {{UnaryFn::identity, 0.f}, {UnaryFn::relu, 0.f},    {UnaryFn::leaky_relu, 0.2f},
-                                                   {UnaryFn::elu, 0.7f},     {UnaryFn::sigmoid, 0.f}, {UnaryFn::tanh, 0.f}};
+  const std::pair<UnaryFn, float> activations[] = {{UnaryFn::identity, 0.f},    {UnaryFn::relu, 0.f},
+                                                   {UnaryFn::leaky_relu, 0.2f}, {UnaryFn::elu, 0.7f},
+                                                   {UnaryFn::sigmoid, 0.f},     {UnaryFn::tanh, 0.f}};
   for (const auto& [fn, alpha] : activations)
     for (const bool bias : {false, true})
       for (const bool pool : {false, true})
@@ -61,7 +65,8 @@ std::vector<std::pair<std::string, Epilogue>> epilogues(bool with_pool) {
           if (pool && !with_pool) continue;
           if (e.saves_mask() && fn != UnaryFn::identity && fn != UnaryFn::relu) continue;
           if (!e.any()) continue;
-          all.emplace_back(std::string("with") + (bias ? " bias" : "") + (fn != UnaryFn::identity ? std::string(" ") + op::name_of(fn) : "") +
+          all.emplace_back(std::string("with") + (bias ? " bias" : "") +
+                               (fn != UnaryFn::identity ? std::string(" ") + op::name_of(fn) : "") +
                                (pool ? " pool" : "") + (dropout > 0 ? " dropout" : ""),
                            e);
         }
@@ -145,19 +150,28 @@ void add_pointwise(List& list) {
   }
   using Chain = op::PointwiseChain;
   const auto unary = [](Chain::Form form, UnaryFn fn, int a, int b) {
-    return Chain::Instruction{form, static_cast<std::uint8_t>(fn), static_cast<std::uint8_t>(a), static_cast<std::uint8_t>(b), 1.3f, -0.4f};
+    return Chain::Instruction{
+        form, static_cast<std::uint8_t>(fn), static_cast<std::uint8_t>(a), static_cast<std::uint8_t>(b), 1.3f, -0.4f};
   };
   const auto binary = [](op::BinaryFn fn, int a, int b) {
-    return Chain::Instruction{Chain::Form::binary, static_cast<std::uint8_t>(fn), static_cast<std::uint8_t>(a), static_cast<std::uint8_t>(b)};
+    return Chain::Instruction{Chain::Form::binary, static_cast<std::uint8_t>(fn), static_cast<std::uint8_t>(a),
+                              static_cast<std::uint8_t>(b)};
   };
   using enum op::BinaryFn;
-  list.add(form::pointwise_chain({2, {unary(Chain::Form::unary, UnaryFn::sigmoid, 0, 0), binary(mul, 0, 8)}}, {{3, 7}}), "x sigmoid(x)");
-  list.add(form::pointwise_chain({4, {binary(mul, 0, 1), binary(mul, 0, 2), unary(Chain::Form::unary_grad, UnaryFn::sigmoid, 9, 1), binary(add, 8, 10)}},
+  list.add(form::pointwise_chain({2, {unary(Chain::Form::unary, UnaryFn::sigmoid, 0, 0), binary(mul, 0, 8)}}, {{3, 7}}),
+           "x sigmoid(x)");
+  list.add(form::pointwise_chain({4,
+                                  {binary(mul, 0, 1), binary(mul, 0, 2),
+                                   unary(Chain::Form::unary_grad, UnaryFn::sigmoid, 9, 1), binary(add, 8, 10)}},
                                  {{3, 7}, {3, 7}, {3, 7}}),
            "gradient of x sigmoid(x)");
-  list.add(form::pointwise_chain({3, {unary(Chain::Form::unary, UnaryFn::affine, 0, 0), binary(mul, 1, 8), binary(sub, 9, 2)}}, {{2, 5}, {}, {1}}),
+  list.add(form::pointwise_chain(
+               {3, {unary(Chain::Form::unary, UnaryFn::affine, 0, 0), binary(mul, 1, 8), binary(sub, 9, 2)}},
+               {{2, 5}, {}, {1}}),
            "single values");
-  list.add(form::pointwise_chain({3, {binary(add, 0, 1), binary(mul, 8, 8), unary(Chain::Form::unary, UnaryFn::exp, 9, 9)}}, {{}, {1}}), "one element");
+  list.add(form::pointwise_chain(
+               {3, {binary(add, 0, 1), binary(mul, 8, 8), unary(Chain::Form::unary, UnaryFn::exp, 9, 9)}}, {{}, {1}}),
+           "one element");
   list.add(form::dropout(0.3f, 2, {4, 9}));
   list.add(form::dropout_grad(0.3f, {4, 9}));
 }
@@ -220,7 +234,8 @@ void add_updates(List& list) {
     list.add(form::update(op::AdadeltaUpdate{common}, 37));
     list.add(form::update(op::AdagradUpdate{common}, 37));
     list.add(form::update(op::RmspropUpdate{.common = common}, 37));
-    list.add(form::update(op::RmspropUpdate{.common = common, .momentum = 0.8f, .epsilon_inside = false}, 37), "momentum");
+    list.add(form::update(op::RmspropUpdate{.common = common, .momentum = 0.8f, .epsilon_inside = false}, 37),
+             "momentum");
     list.add(form::update(op::AdamUpdate{.common = common}, 37));
     list.add(form::update(op::AdamUpdate{.common = common, .decoupled = true}, 37), "decoupled");
   }
@@ -231,7 +246,38 @@ void add_updates(List& list) {
   list.add(form::update(op::CheckFinite{}, 1));
 }
 
+void add_large_matmul(List& list) {
+  struct Size {
+    int64_t m, n, k;
+    const char* note;
+  };
+  const Size sizes[] = {{300, 290, 1100, "two chunks, blocks of rows and columns"},
+                        {45, 130, 3100, "small and long"},
+                        {600, 40, 200, "tall"},
+                        {40, 2100, 70, "wide"},
+                        {2, 400, 1100, "two rows"},
+                        {3, 210, 64, "three rows"}};
+  for (const Size& s : sizes)
+    for (const bool ta : {false, true})
+      for (const bool tb : {false, true}) {
+        const op::MatMul o{
+            .transpose_a = ta, .transpose_b = tb, .epilogue = {.bias = true, .activation = UnaryFn::relu}};
+        list.add(form::matmul(o, s.m, s.n, s.k), s.note);
+        list.add(form::matmul_grad_a(o, s.m, s.n, s.k), s.note);
+        list.add(form::matmul_grad_b(o, s.m, s.n, s.k), s.note);
+      }
+}
+
 }  // namespace
+
+const std::vector<Case>& large_cases() {
+  static const std::vector<Case> all = [] {
+    List list;
+    add_large_matmul(list);
+    return list.all;
+  }();
+  return all;
+}
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = [] {

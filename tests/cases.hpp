@@ -38,6 +38,9 @@ struct Case {
 /// Every operation at least once, contractions and pools in every form.
 [[nodiscard]] const std::vector<Case>& cases();
 
+/// Contractions that are too large for gradient checks: several blocks of everything that a kernel blocks.
+[[nodiscard]] const std::vector<Case>& large_cases();
+
 /// Operands of a case. Saved ones come from the forward operation on the reference.
 [[nodiscard]] std::vector<Array> make_inputs(const Case&, std::uint64_t seed);
 /// Control block of a case: seed, epoch, step, learning rate, finished updates.

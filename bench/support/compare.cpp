@@ -23,11 +23,11 @@ constexpr double sample_seconds = 0.004;
 class Contender {
  public:
   /// Throws UsageError for a name that is not there.
-  Contender(const std::string& name, const std::string& device)
+  Contender(const std::string& name, const CompareOptions& o)
       : name_(name),
         is_device_(device_name(name)),
-        backend_(&backend(is_device_ ? name : device)),
-        rows_(*backend_, is_device_ ? "" : name, DType::f32) {}
+        backend_(&backend(is_device_ ? name : o.device)),
+        rows_(*backend_, is_device_ ? "" : name, DType::f32, o.threads) {}
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const Backend& device() const { return *backend_; }
 
@@ -181,7 +181,7 @@ void print_json(const std::vector<Line>& lines, const std::vector<Contender>& co
 
 void compare(const std::vector<BenchProblem>& problems, const CompareOptions& o, Peaks& peaks) {
   std::vector<Contender> contenders;
-  for (const std::string& name : o.names) contenders.emplace_back(name, o.device);
+  for (const std::string& name : o.names) contenders.emplace_back(name, o);
   std::vector<Line> lines;
   for (const BenchProblem& p : problems) {
     std::vector<Result> results = race(p, contenders, o);

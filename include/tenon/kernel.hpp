@@ -22,6 +22,7 @@ struct Problem {
 
   op::Kind kind = -1;
   std::int32_t ins = 0, outs = 0;
+  std::int32_t threads = 64;  // at most so many will run it: workspaces hold scratch for each
   TensorSpec in[max_in], out[max_out];
   alignas(8) std::byte attributes[attribute_bytes] = {};
 

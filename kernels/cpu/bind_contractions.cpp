@@ -1,4 +1,6 @@
 // Binding of matmul, conv2d and their gradients: geometry and the layout of the workspace.
+#include <algorithm>
+
 #include "kernels/common/geometry_of.hpp"
 #include "kernels/common/order.hpp"
 #include "kernels/cpu/bind_support.hpp"
@@ -14,6 +16,7 @@ class Workspace {
     floats_ += (floats + 15) / 16 * 16;
     return at;
   }
+  [[nodiscard]] std::int64_t floats() const { return floats_; }
   [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(floats_) * sizeof(float); }
 
  private:
@@ -49,17 +52,49 @@ GemmGeometry product(const Matrix& a, const Matrix& b) {
   return g;
 }
 
-Bound bind_gemm(GemmGeometry g, const Microkernels& m) {
-  const std::int64_t panel = 2 * m.width, panels = (g.n + panel - 1) / panel;
-  const std::int64_t depth = order::tree_depth(order::chunks(g.k, order::k_chunk));
-  Workspace w;
-  if (g.prologue.any) g.dz_at = w.take(g.dz_rows * g.dz_cols);
+/// c^T = b^T a^T: the operands change places, and so do their strides.
+void turn(GemmGeometry& g) {
+  std::swap(g.m, g.n);
+  std::swap(g.a_in, g.b_in);
+  const std::int64_t row = g.a_row, col = g.a_col;
+  g.a_row = g.b_col;
+  g.a_col = g.b_row;
+  g.b_row = col;
+  g.b_col = row;
+  g.turned = !g.turned;
+}
+
+Bound bind_gemm(GemmGeometry g, const Problem& p, const Microkernels& m) {
+  // A b with k along its rows has to be turned while it is packed; with few rows it is less work to turn c on its way
+  // out.
+  if (g.b_row == 1 && g.b_col != 1 && g.m < g.k) turn(g);
+  const std::int64_t panel = 2 * m.width, tile = m.width == 16 ? 14 : 6;
+  const std::int64_t chunks = order::chunks(g.k, order::k_chunk), depth = order::tree_depth(chunks),
+                     terms = std::min(g.k, order::k_chunk);
+  const std::int64_t slot = tile * panel;
   static_assert(gemm_stride == order::k_chunk + 16);
   g.a_stride = g.a_row == 1 && g.m > 1 ? 0 : g.k <= gemm_short_stride - 16 ? gemm_short_stride : gemm_stride;
-  g.a_at = w.take(g.a_stride == 0 ? g.m * g.k : g.m * g.a_stride * order::chunks(g.k, order::k_chunk));
-  g.b_at = w.take(panels * panel * g.k);
-  g.stack_at = w.take(depth > 1 ? g.m * panels * panel * depth : 0);
+  g.threads = p.threads;
+  // Packing is one write and one read more per element of b, against m / 32 cycles of work on it. Rows of b further
+  // apart than a page would share few sets of L1.
+  g.b_in_place = g.b_col == 1 && g.m <= 256 && g.b_row <= 1024;
+  g.by_chunks = chunks > 1 && g.m * g.n <= 65536;
+  // A block of a and a block of b fit in L2 together: 256 and 512 KiB.
+  const std::int64_t a_line = g.a_stride == 0 ? terms : g.a_stride;
+  g.tile_block = std::clamp<std::int64_t>(65536 / (a_line * tile), 1, (g.m + tile - 1) / tile);
+  g.column_block = std::clamp(131072 / terms / panel * panel, panel, rounded(g.n, panel));
+  g.row_block = chunks == 1 ? g.m : std::min(g.m, 16 * tile);
+
+  Workspace own;
+  (void)own.take(g.tile_block * tile * a_line);
+  g.b_at = own.take(terms * g.column_block);
+  if (chunks > 1 && !g.by_chunks) g.stack_at = own.take(rounded(g.row_block, tile) * g.column_block * depth);
+  g.own_each = own.floats();
+  Workspace w;
+  if (g.prologue.any) g.dz_at = w.take(g.dz_rows * g.dz_cols);
   if (g.bias_grad) g.sums_at = w.take(g.dz_cols * order::tree_depth(order::chunks(g.dz_rows, order::k_chunk)));
+  if (g.by_chunks) g.slots_at = w.take(chunks * (rounded(g.m, tile) / tile) * (rounded(g.n, panel) / panel) * slot);
+  g.own_at = w.take(g.own_each * g.threads);
   return make_step(m.gemm, g, w.bytes());
 }
 
@@ -73,7 +108,7 @@ Bound bind_matmul(const Problem& p, const Kernel& row) {
   g.dropout = o.epilogue.dropout;
   g.site = o.epilogue.site;
   g.mask = o.epilogue.saves_mask();
-  return bind_gemm(g, micro(row));
+  return bind_gemm(g, p, micro(row));
 }
 
 /// The gradient's side of the geometry: dz of the forward op's output (rows, cols).
@@ -90,7 +125,7 @@ Bound bind_matmul_grad_a(const Problem& p, const Kernel& row) {
   // ga = dz b^T; of a transposed a it is b dz^T, which keeps the result row-major.
   GemmGeometry g = o.transpose_a ? product(turned(b), turned(dz)) : product(dz, b);
   set_prologue(g, o.epilogue, p);
-  return bind_gemm(g, micro(row));
+  return bind_gemm(g, p, micro(row));
 }
 
 Bound bind_matmul_grad_b(const Problem& p, const Kernel& row) {
@@ -100,7 +135,7 @@ Bound bind_matmul_grad_b(const Problem& p, const Kernel& row) {
   GemmGeometry g = o.transpose_b ? product(turned(dz), turned(a)) : product(a, dz);
   set_prologue(g, o.epilogue, p);
   g.bias_grad = o.epilogue.bias;
-  return bind_gemm(g, micro(row));
+  return bind_gemm(g, p, micro(row));
 }
 
 // --- conv2d -------------------------------------------------------------------------------------------------------
@@ -108,6 +143,7 @@ Bound bind_matmul_grad_b(const Problem& p, const Kernel& row) {
 Conv2dPlan conv_plan(const Problem& p, const Microkernels& m) {
   Conv2dPlan c{};
   c.g = conv_geometry(p);
+  c.threads = p.threads;
   const ConvGeometry& g = c.g;
   c.cg = g.c / g.groups;
   c.kg = g.k / g.groups;
@@ -122,23 +158,22 @@ Conv2dPlan conv_plan(const Problem& p, const Microkernels& m) {
   return c;
 }
 
-std::int64_t padded_floats(const Conv2dPlan& c) {
-  return c.padded ? std::int64_t{c.padded_h} * c.padded_w * c.g.c : 0;
-}
+std::int64_t padded_floats(const Conv2dPlan& c) { return c.padded ? std::int64_t{c.padded_h} * c.padded_w * c.g.c : 0; }
 std::int64_t terms_of(const Conv2dPlan& c) { return std::int64_t{c.g.kh} * c.g.kw * c.cg; }
 
 Bound finish(Conv2dPlan& c, RunFn run, std::int64_t filter, std::int64_t scratch, std::int64_t partials) {
   Workspace w;
   c.filter_at = w.take(filter);
   c.scratch_each = rounded(scratch, 16);
-  c.scratch_at = w.take(c.scratch_each * most_threads);
+  c.scratch_at = w.take(c.scratch_each * c.threads);
   c.partial_at = w.take(partials);
   return make_step(run, c, w.bytes());
 }
 
 /// Offsets into an image are 32-bit in the lists of live terms.
 std::optional<Refusal> refuse_large(const Conv2dPlan& c) {
-  if (std::int64_t{c.padded_h} * c.padded_w * c.g.c >= std::int64_t{1} << 31) return Refusal{"images of 2^31 elements and more"};
+  if (std::int64_t{c.padded_h} * c.padded_w * c.g.c >= std::int64_t{1} << 31)
+    return Refusal{"images of 2^31 elements and more"};
   return std::nullopt;
 }
 
@@ -148,7 +183,8 @@ Bound bind_conv2d(const Problem& p, const Kernel& row) {
   Conv2dPlan c = conv_plan(p, m);
   const std::int64_t panel = 2 * m.width, depth = order::tree_depth(order::chunks(terms_of(c), order::k_chunk));
   const std::int64_t stack = std::int64_t{c.g.ow} * panel * depth * (c.g.pool ? 2 : 1);
-  return finish(c, m.conv2d_direct, std::int64_t{c.g.groups} * c.panels * panel * terms_of(c), padded_floats(c) + stack, 0);
+  return finish(c, m.conv2d_direct, std::int64_t{c.g.groups} * c.panels * panel * terms_of(c), padded_floats(c) + stack,
+                0);
 }
 
 Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
@@ -167,7 +203,8 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   if (auto why = refuse_large(c)) return *why;
   const ConvGeometry& g = c.g;
   const std::int64_t positions = std::int64_t{g.oh} * g.ow, panel = 2 * m.width;
-  // Lists pay where dead terms are many and a window's row fills vectors: neighbouring taps must be neighbours in memory.
+  // Lists pay where dead terms are many and a window's row fills vectors: neighbouring taps must be neighbours in
+  // memory.
   c.by_channel = g.pool && g.groups == 1 && g.dilation_w == 1 && g.kw * g.c >= m.width;
   std::int64_t scratch = 0, partial = 0;
   if (c.by_channel) {
@@ -179,14 +216,16 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
     partial = g.groups * terms_of(c) * c.panels * panel;
   }
   c.partial_each = rounded(partial + (g.bias ? g.k : 0), 16);
-  return finish(c, m.conv2d_grad_filter, 0, padded_floats(c) + scratch, c.partial_each * order::chunks(g.n, order::sample_group));
+  return finish(c, m.conv2d_grad_filter, 0, padded_floats(c) + scratch,
+                c.partial_each * order::chunks(g.n, order::sample_group));
 }
 
 }  // namespace
 
 void append_contraction_rows(KernelTable& table, const Microkernels& m) {
   const std::int32_t tile = m.width == 16 ? 14 : 6;
-  const Edges gemm{{m.width, 2 * m.width, tile, static_cast<std::int32_t>(order::k_chunk), 16, 2 * static_cast<std::int32_t>(order::k_chunk)}};
+  const Edges gemm{{m.width, 2 * m.width, tile, static_cast<std::int32_t>(order::k_chunk), 16,
+                    2 * static_cast<std::int32_t>(order::k_chunk)}};
   const Edges conv{{m.width, 2 * m.width, tile, static_cast<std::int32_t>(order::sample_group), 3 * m.width, 4}};
   table.push_back(row<op::MatMul>(m, bind_matmul, gemm));
   table.push_back(row<op::MatMulGradA>(m, bind_matmul_grad_a, gemm));

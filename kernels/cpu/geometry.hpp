@@ -8,10 +8,8 @@
 
 namespace tenon::cpu {
 
-/// More threads than this are not used: workspaces hold one scratch for each.
-inline constexpr std::int32_t most_threads = 64;
-
-/// Undoing an epilogue: dz = gy where the saved value keeps it alive (kernels/reference/epilogue.hpp is the definition).
+/// Undoing an epilogue: dz = gy where the saved value keeps it alive (kernels/reference/epilogue.hpp is the
+/// definition).
 struct PrologueGeometry {
   bool any;   // false: dz is gy
   bool mask;  // the saved value is the mask, else y
@@ -22,13 +20,14 @@ struct PrologueGeometry {
 /// Floats between packed rows of a: a chunk of k and one cache line; the short one where k fits into it.
 inline constexpr std::int64_t gemm_stride = 1024 + 16, gemm_short_stride = 128 + 16;
 
-/// c (m,n) = epilogue(a (m,k) b (k,n)), operands by strides, c row-major.
+/// c (m,n) = epilogue(a (m,k) b (k,n)), operands by strides; c is row-major, or column-major where `turned`.
 struct GemmGeometry {
   std::int64_t m, n, k;
   std::int64_t a_row, a_col, b_row, b_col;  // strides in elements
-  std::int64_t a_stride;                    // of packed a: gemm_stride, gemm_short_stride, or 0 for [k][rows]
-  std::int32_t a_in, b_in;                  // numbers in Call::in; 0 is the gradient where there is a prologue
-  PrologueGeometry prologue;                // saved value: Call::in[2]
+  bool turned;
+  std::int64_t a_stride;      // of packed a: gemm_stride, gemm_short_stride, or 0 for [k][rows]
+  std::int32_t a_in, b_in;    // numbers in Call::in; 0 is the gradient where there is a prologue
+  PrologueGeometry prologue;  // saved value: Call::in[2]
   std::int64_t dz_rows, dz_cols;
   bool bias_grad;  // Call::out[1] = column sums of dz
   bool bias;       // Call::in[2]
@@ -36,18 +35,25 @@ struct GemmGeometry {
   float alpha, dropout;
   std::int32_t site;
   bool mask;  // Call::out[1]
-  // Workspace, offsets in floats.
-  std::int64_t dz_at, a_at, b_at, stack_at, sums_at;
+  // Blocking.
+  std::int32_t threads;     // at most
+  bool b_in_place;          // whole panels of b are read where they lie
+  bool by_chunks;           // threads share k, not c
+  std::int64_t tile_block;  // tiles of a, columns of b and rows of c that are worked on at a time
+  std::int64_t column_block, row_block;
+  // Workspace, offsets in floats; b_at and stack_at count from a thread's own part.
+  std::int64_t dz_at, sums_at, slots_at, own_at, own_each, b_at, stack_at;
 };
 
 /// A convolution with the layout of its workspace, offsets in floats.
 struct Conv2dPlan {
   ConvGeometry g;
-  std::int32_t cg, kg;              // channels and filters of a group
-  bool padded;                      // false: the image is used where it lies
-  std::int32_t padded_h, padded_w;  // of the zero-padded image: as far as the windows reach
-  std::int32_t panels;              // of 2 * width filters, per group
-  std::int64_t filter_at;           // the filter, packed
+  std::int32_t threads;                   // at most
+  std::int32_t cg, kg;                    // channels and filters of a group
+  bool padded;                            // false: the image is used where it lies
+  std::int32_t padded_h, padded_w;        // of the zero-padded image: as far as the windows reach
+  std::int32_t panels;                    // of 2 * width filters, per group
+  std::int64_t filter_at;                 // the filter, packed
   std::int64_t scratch_at, scratch_each;  // per thread
   std::int64_t partial_at, partial_each;  // per sample group: filter gradient, then bias gradient
   bool by_channel;                        // filter gradient walks lists of live positions
@@ -83,8 +89,8 @@ struct LossGeometry {
 /// Row-wise work on (rows, cols).
 struct RowsGeometry {
   std::int64_t rows, cols;
-  bool log;           // softmax
-  DType labels;       // of the target: i32 or u8 labels, f32 probabilities
+  bool log;      // softmax
+  DType labels;  // of the target: i32 or u8 labels, f32 probabilities
 };
 struct BiasGeometry {  // x (n, inner, c): n samples of `inner` rows
   std::int64_t n, inner, c;

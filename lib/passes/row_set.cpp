@@ -32,7 +32,9 @@ bool known_op(const std::string& name) {
   static const std::set<std::string> functions = [] {
     std::set<std::string> s;
     for (int f = 0; f <= static_cast<int>(op::UnaryFn::abs); ++f) s.insert(op::name_of(static_cast<op::UnaryFn>(f)));
-    for (const char* n : {"add", "sub", "mul", "div", "sum", "mean", "max", "min", "max_pool2d", "avg_pool2d", "log_softmax"}) s.insert(n);
+    for (const char* n :
+         {"add", "sub", "mul", "div", "sum", "mean", "max", "min", "max_pool2d", "avg_pool2d", "log_softmax"})
+      s.insert(n);
     return s;
   }();
   return functions.contains(name);
@@ -40,7 +42,8 @@ bool known_op(const std::string& name) {
 
 }  // namespace
 
-RowSet::RowSet(const Backend& backend, const std::string& wanted, DType dtype) : backend_(&backend) {
+RowSet::RowSet(const Backend& backend, const std::string& wanted, DType dtype, int threads)
+    : backend_(&backend), threads_(threads) {
   const char* environment = std::getenv("TENON_PROVIDERS");
   const std::string providers = wanted.empty() && environment != nullptr ? environment : wanted;
   std::set<std::string> known;
@@ -51,7 +54,8 @@ RowSet::RowSet(const Backend& backend, const std::string& wanted, DType dtype) :
     const std::string provider = equal == std::string::npos ? rule : rule.substr(equal + 1);
     if (!known_op(op)) throw UsageError(fmt::format("[provider] no op '{}' in '{}'", op, rule));
     if (!known.contains(provider) && !provider.starts_with("user."))
-      throw UsageError(fmt::format("[provider] no '{}' on {}; there are: {}", provider, backend.name(), fmt::join(known, ", ")));
+      throw UsageError(
+          fmt::format("[provider] no '{}' on {}; there are: {}", provider, backend.name(), fmt::join(known, ", ")));
     rules_.emplace_back(op, provider);
   }
   if (dtype == DType::f64 && rules_.empty()) rules_.emplace_back("*", "reference");
@@ -81,7 +85,8 @@ std::vector<const Kernel*> RowSet::candidates(op::Kind kind, std::string_view op
   return first;
 }
 
-Match RowSet::bind(const Problem& problem, const op::AnyOp& any) const {
+Match RowSet::bind(Problem problem, const op::AnyOp& any) const {
+  problem.threads = threads_;
   Match match;
   const auto attempt = [&](const Kernel& row) {
     Bound bound = row.bind(problem, row);
@@ -97,7 +102,8 @@ Match RowSet::bind(const Problem& problem, const op::AnyOp& any) const {
     // The user's rows stand before the table; they live as long as the definition does.
     for (const CustomKernel& k : custom->def->kernels) {
       bool excluded = false;
-      for (const auto& [op, provider] : rules_) excluded = excluded || (provider != k.provider && provider == "reference");
+      for (const auto& [op, provider] : rules_)
+        excluded = excluded || (provider != k.provider && provider == "reference");
       if (excluded) continue;
       auto row = std::make_shared<Kernel>(Kernel{problem.kind, k.provider, false, false, {}, k.bind, nullptr});
       if (attempt(*row)) {
@@ -114,11 +120,13 @@ Match RowSet::bind(const Problem& problem, const op::AnyOp& any) const {
     match.stands_in = i >= preferred;
     return match;
   }
-  throw UsageError(fmt::format("[{}] no kernel on {} takes {}: {}", op::name_of(any), backend_->name(), problem.str(),
-                               match.refusals.empty() ? "no row for this op" : fmt::format("{}", fmt::join(match.refusals, "; "))));
+  throw UsageError(
+      fmt::format("[{}] no kernel on {} takes {}: {}", op::name_of(any), backend_->name(), problem.str(),
+                  match.refusals.empty() ? "no row for this op" : fmt::format("{}", fmt::join(match.refusals, "; "))));
 }
 
-bool RowSet::accepts(const Problem& problem, const op::AnyOp& any) const {
+bool RowSet::accepts(Problem problem, const op::AnyOp& any) const {
+  problem.threads = threads_;
   std::size_t preferred = 0;
   const std::vector<const Kernel*> rows = candidates(problem.kind, op::name_of(any), preferred);
   for (std::size_t i = 0; i < rows.size() && i < preferred; ++i) {

@@ -15,29 +15,32 @@ namespace tenon {
 struct Match {
   const Kernel* row = nullptr;
   Step step;
-  std::vector<std::string> refusals;  // of the rows before it: "cpu.avx512: dtype f64"
-  bool stands_in = false;             // the provider that the user named refused
+  std::vector<std::string> refusals;        // of the rows before it: "cpu.avx512: dtype f64"
+  bool stands_in = false;                   // the provider that the user named refused
   std::shared_ptr<const Kernel> owned_row;  // a user's row, made for this match
 };
 
 class RowSet {
  public:
-  /// `providers`: empty for TENON_PROVIDERS, "cpu.eigen" or "conv2d=cpu.eigen,*=cpu.avx2". Throws UsageError for an unknown op or provider.
-  RowSet(const Backend& backend, const std::string& providers, DType dtype);
+  /// `providers`: empty for TENON_PROVIDERS, "cpu.eigen" or "conv2d=cpu.eigen,*=cpu.avx2"; `threads`: at most so many
+  /// will run what is bound. Throws UsageError for an unknown op or provider.
+  RowSet(const Backend& backend, const std::string& providers, DType dtype, int threads);
 
   /// The first row that takes the problem. Throws UsageError that lists every refusal.
-  [[nodiscard]] Match bind(const Problem&, const op::AnyOp&) const;
+  [[nodiscard]] Match bind(Problem, const op::AnyOp&) const;
   /// True where a row that the user would expect takes the problem: not one that only stands in.
-  [[nodiscard]] bool accepts(const Problem&, const op::AnyOp&) const;
+  [[nodiscard]] bool accepts(Problem, const op::AnyOp&) const;
   /// Every binding is canonical: `fp32`; else `fp32 (any order)`.
   [[nodiscard]] bool canonical() const noexcept { return canonical_; }
   [[nodiscard]] bool named() const noexcept { return !rules_.empty(); }
 
  private:
-  [[nodiscard]] std::vector<const Kernel*> candidates(op::Kind kind, std::string_view op_name, std::size_t& preferred) const;
+  [[nodiscard]] std::vector<const Kernel*> candidates(op::Kind kind, std::string_view op_name,
+                                                      std::size_t& preferred) const;
 
   const Backend* backend_;
   std::vector<std::pair<std::string, std::string>> rules_;  // op name or "*", provider
+  std::int32_t threads_;
   bool canonical_ = true;
 };
 

@@ -1,4 +1,5 @@
-// The whole way on one page: trace -> prune -> fuse -> differentiate -> append update -> fold -> prune -> group -> plan.
+// The whole way on one page: trace -> prune -> fuse -> differentiate -> append update -> fold -> prune -> group ->
+// plan.
 #include "lib/runtime/compile_plan.hpp"
 
 #include <fmt/format.h>
@@ -37,8 +38,8 @@ std::vector<Trainable> trainables(const Parameters& parameters, const CompileOpt
   return list;
 }
 
-void append_training(Graph& g, const std::vector<ValueId>& values, const Parameters& parameters, const CompileOptions& o,
-                     bool apply) {
+void append_training(Graph& g, const std::vector<ValueId>& values, const Parameters& parameters,
+                     const CompileOptions& o, bool apply) {
   std::vector<Trainable> wanted = trainables(parameters, o);
   std::vector<ValueId> wrt;
   std::vector<std::size_t> place;

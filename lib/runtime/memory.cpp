@@ -13,7 +13,8 @@ std::int64_t place_buffers(std::span<Buffer> buffers) {
   };
   std::vector<std::size_t> order(buffers.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return buffers[a].bytes > buffers[b].bytes; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return buffers[a].bytes > buffers[b].bytes; });
 
   std::int64_t total = 0;
   std::vector<const Buffer*> placed, alive;

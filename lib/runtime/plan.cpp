@@ -34,9 +34,9 @@ PlanStep bind_node(const Graph& g, const Node& node, const RowSet& rows) {
   if (m.stands_in || (s.row->naive && !rows.named())) {
     // Once a process for each op and row: the message is about speed, not about this call.
     static std::set<std::string> warned;
-    const std::string text =
-        fmt::format("[{}] runs on {}: {}", s.op, s.row->provider,
-                    m.refusals.empty() ? "the provider that was named has no row for it" : fmt::format("{}", fmt::join(m.refusals, "; ")));
+    const std::string text = fmt::format("[{}] runs on {}: {}", s.op, s.row->provider,
+                                         m.refusals.empty() ? "the provider that was named has no row for it"
+                                                            : fmt::format("{}", fmt::join(m.refusals, "; ")));
     if (warned.insert(text).second) log(LogLevel::warning, text);
   }
   return s;
@@ -45,7 +45,8 @@ PlanStep bind_node(const Graph& g, const Node& node, const RowSet& rows) {
 /// Lifetimes of everything in the arena, in step numbers.
 class Layout {
  public:
-  Layout(const Graph& g, Plan& plan, std::vector<std::int32_t> step_of) : g_(g), plan_(plan), step_of_(std::move(step_of)) {}
+  Layout(const Graph& g, Plan& plan, std::vector<std::int32_t> step_of)
+      : g_(g), plan_(plan), step_of_(std::move(step_of)) {}
 
   void run() {
     const auto end = static_cast<std::int32_t>(plan_.steps.size());
@@ -140,23 +141,23 @@ std::vector<PlanEntry> Plan::entries() const {
   std::vector<PlanEntry> list;
   for (const PlanStep& s : steps) {
     const double us = s.runs > 0 ? 1e6 * s.seconds / static_cast<double>(s.runs) : 0;
-    list.push_back({s.op, std::string(s.row->provider), s.result.str(), s.out.empty() ? -1 : s.out[0].offset, s.result_bytes, us,
-                    s.cost.flops, s.cost.bytes, s.row->canonical, s.row->naive});
+    list.push_back({s.op, std::string(s.row->provider), s.result.str(), s.out.empty() ? -1 : s.out[0].offset,
+                    s.result_bytes, us, s.cost.flops, s.cost.bytes, s.row->canonical, s.row->naive});
   }
   return list;
 }
 
 std::string Plan::table() const {
-  std::string text = fmt::format("{:>3}  {:<26} {:<14} {:<24} {:>22} {:>10} {:>10} {:>9}\n", "#", "op", "provider", "shape", "offset",
-                                 "bytes", "us", "GFLOP/s");
+  std::string text = fmt::format("{:>3}  {:<26} {:<14} {:<24} {:>22} {:>10} {:>10} {:>9}\n", "#", "op", "provider",
+                                 "shape", "offset", "bytes", "us", "GFLOP/s");
   double total = 0;
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const PlanStep& s = steps[i];
     const double us = s.runs > 0 ? 1e6 * s.seconds / static_cast<double>(s.runs) : 0;
     total += us;
     const std::string place = s.out.empty() ? "-" : fmt::format("{}+{}", name_of(s.out[0].space), s.out[0].offset);
-    text += fmt::format("{:>3}  {:<26} {:<14} {:<24} {:>22} {:>10} {:>10} {:>9}\n", i, s.op, s.row->provider, s.result.str(), place,
-                        bytes_text(s.result_bytes), us > 0 ? fmt::format("{:.1f}", us) : "-",
+    text += fmt::format("{:>3}  {:<26} {:<14} {:<24} {:>22} {:>10} {:>10} {:>9}\n", i, s.op, s.row->provider,
+                        s.result.str(), place, bytes_text(s.result_bytes), us > 0 ? fmt::format("{:.1f}", us) : "-",
                         us > 0 ? fmt::format("{:.1f}", s.cost.flops / us * 1e-3) : "-");
   }
   text += fmt::format("{} steps, arena {}{}\n", steps.size(), bytes_text(arena_bytes),

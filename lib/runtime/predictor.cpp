@@ -30,8 +30,10 @@ struct Predictor::Impl {
   };
 
   Impl(Model m, const std::string& device_name, int wanted_threads)
-      : model(std::move(m)), device(backend(device_name)), rows(device, "", model.parameters().dtype()),
-        threads(wanted_threads > 0 ? wanted_threads : device.default_threads()) {
+      : model(std::move(m)),
+        device(backend(device_name)),
+        threads(wanted_threads > 0 ? wanted_threads : device.default_threads()),
+        rows(device, "", model.parameters().dtype(), threads) {
     options.inputs = model.inputs().specs;
   }
 
@@ -52,8 +54,8 @@ struct Predictor::Impl {
 
   Model model;
   Backend& device;
-  RowSet rows;
   int threads;
+  RowSet rows;
   CompileOptions options;
   std::mutex mutex;
   std::map<std::int64_t, std::unique_ptr<Entry>> entries;
@@ -61,16 +63,18 @@ struct Predictor::Impl {
 
 std::vector<Array> Predictor::operator()(const std::vector<Array>& inputs) const {
   Impl& p = *impl_;
-  if (inputs.size() != p.options.inputs.size()) reject("predictor", "expects {} inputs, found {}", p.options.inputs.size(), inputs.size());
+  if (inputs.size() != p.options.inputs.size())
+    reject("predictor", "expects {} inputs, found {}", p.options.inputs.size(), inputs.size());
   std::vector<const std::byte*> addresses;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const InputSpec& s = p.options.inputs[i];
     const DType dtype = s.dtype == DType::f32 ? p.model.parameters().dtype() : s.dtype;
     const Shape& found = inputs[i].shape();
-    if (found.rank() != s.shape.rank() + 1 || found[0] < 1 || found[0] != inputs[0].shape()[0] || inputs[i].dtype() != dtype ||
+    if (found.rank() != s.shape.rank() + 1 || found[0] < 1 || found[0] != inputs[0].shape()[0] ||
+        inputs[i].dtype() != dtype ||
         !std::equal(found.extents().begin() + 1, found.extents().end(), s.shape.extents().begin()))
-      reject("predictor", "input '{}' expects {}{} behind the batch axis, found {}", s.name, name_of(dtype), s.shape.str(),
-             inputs[i].spec().str());
+      reject("predictor", "input '{}' expects {}{} behind the batch axis, found {}", s.name, name_of(dtype),
+             s.shape.str(), inputs[i].spec().str());
     addresses.push_back(inputs[i].bytes());
   }
   Impl::Entry* entry = nullptr;

@@ -45,23 +45,28 @@ void check_observed(const Graph& g, const Parameters& parameters, const std::vec
   for (const std::string& pattern : patterns) {
     bool any = false;
     for (const Role& r : g.outputs) any = any || matches(pattern, r.name);
-    for (const Parameter& p : parameters.list()) any = any || matches(pattern, "grad:" + p.name) || matches(pattern, "param:" + p.name);
+    for (const Parameter& p : parameters.list())
+      any = any || matches(pattern, "grad:" + p.name) || matches(pattern, "param:" + p.name);
     if (!any) reject("observe", "'{}' matches no output, grad:parameter or param:parameter", pattern);
   }
 }
 
 void fill(Array& a, float value) {
-  if (a.dtype() == DType::f64) std::ranges::fill(a.values<double>(), value);
-  else std::ranges::fill(a.values<float>(), value);
+  if (a.dtype() == DType::f64)
+    std::ranges::fill(a.values<double>(), value);
+  else
+    std::ranges::fill(a.values<float>(), value);
 }
 
 }  // namespace
 
 struct Program::Impl {
   Impl(Model m, CompileOptions o)
-      : model(std::move(m)), options(std::move(o)), device(backend(options.run.device)),
-        rows(device, options.run.providers, options.run.dtype) {
-    threads = options.run.threads > 0 ? options.run.threads : device.default_threads();
+      : model(std::move(m)),
+        options(std::move(o)),
+        device(backend(options.run.device)),
+        threads(options.run.threads > 0 ? options.run.threads : device.default_threads()),
+        rows(device, options.run.providers, options.run.dtype, threads) {
     control.seed = options.run.seed;
   }
 
@@ -69,7 +74,8 @@ struct Program::Impl {
     if (!detail::verbose("time")) return;
     constexpr const char* names[] = {"train", "accumulate", "evaluate", "predict"};
     for (const auto& [key, c] : plans)
-      detail::log(LogLevel::info, fmt::format("time: {} at batch {}\n{}", names[static_cast<int>(key.first)], key.second, c->plan.table()));
+      detail::log(LogLevel::info, fmt::format("time: {} at batch {}\n{}", names[static_cast<int>(key.first)],
+                                              key.second, c->plan.table()));
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -120,16 +126,18 @@ struct Program::Impl {
     return batch;
   }
 
-  void add(const std::vector<Array>& arrays, const std::vector<InputSpec>& specs, const char* what, std::int64_t& batch) {
+  void add(const std::vector<Array>& arrays, const std::vector<InputSpec>& specs, const char* what,
+           std::int64_t& batch) {
     if (arrays.size() != specs.size()) reject("program", "expects {} {}s, found {}", specs.size(), what, arrays.size());
     for (std::size_t i = 0; i < arrays.size(); ++i) {
       const Shape& found = arrays[i].shape();
       const DType dtype = specs[i].dtype == DType::f32 ? model.parameters().dtype() : specs[i].dtype;
-      const bool fits = found.rank() == specs[i].shape.rank() + 1 && arrays[i].dtype() == dtype && (batch < 0 || found[0] == batch) &&
-                        std::equal(found.extents().begin() + 1, found.extents().end(), specs[i].shape.extents().begin());
+      const bool fits =
+          found.rank() == specs[i].shape.rank() + 1 && arrays[i].dtype() == dtype && (batch < 0 || found[0] == batch) &&
+          std::equal(found.extents().begin() + 1, found.extents().end(), specs[i].shape.extents().begin());
       if (!fits || found[0] < 1)
-        reject("program", "{} '{}' expects (batch, ...) = {}{} behind the batch axis, found {}", what, specs[i].name, name_of(dtype),
-               specs[i].shape.str(), arrays[i].spec().str());
+        reject("program", "{} '{}' expects (batch, ...) = {}{} behind the batch axis, found {}", what, specs[i].name,
+               name_of(dtype), specs[i].shape.str(), arrays[i].spec().str());
       batch = found[0];
       addresses.push_back(arrays[i].bytes());
     }
@@ -142,7 +150,8 @@ struct Program::Impl {
     c.runner.run(addresses, control, threads);
     if ((control.halt & Control::bad_index) != 0) {
       control.halt = halted_before;  // the loss is NaN because of the label: this batch is to blame, not the model
-      throw DataError(fmt::format("[program] a label or id is out of range: found {} in a batch of {}", control.bad_value, batch));
+      throw DataError(
+          fmt::format("[program] a label or id is out of range: found {} in a batch of {}", control.bad_value, batch));
     }
     return c;
   }
@@ -164,8 +173,8 @@ struct Program::Impl {
   Model model;
   CompileOptions options;
   Backend& device;
+  int threads;
   RowSet rows;
-  int threads = 1;
   Control control;
   std::optional<float> lr_override;
   Array gradients, accumulated, state[3], arena;
@@ -186,17 +195,23 @@ Program compile(const Model& model, CompileOptions o) {
   if (o.clip_norm < 0.f) reject("compile", "clip_norm is 0 or more, found {}", o.clip_norm);
   if (o.run.threads < 0) reject("compile", "threads are 0 or more, found {}", o.run.threads);
   if (o.run.precision != "fp32") reject("precision", "there is fp32, found '{}'", o.run.precision);
-  if (o.run.dtype != DType::f32 && o.run.dtype != DType::f64) reject("compile", "parameters are f32 or f64, found {}", name_of(o.run.dtype));
+  if (o.run.dtype != DType::f32 && o.run.dtype != DType::f64)
+    reject("compile", "parameters are f32 or f64, found {}", name_of(o.run.dtype));
   model.inputs().specs = o.inputs;
   auto impl = std::make_unique<Program::Impl>(model, std::move(o));
   const CompileOptions& options = impl->options;
   Parameters& parameters = model.parameters();
   if (parameters.sealed() && parameters.dtype() != options.run.dtype)
-    reject("compile", "parameters are {} already, asked for {}", name_of(parameters.dtype()), name_of(options.run.dtype));
-  // With the loss and on one row, so that a mistake is found now and not at the first step. The model's first trace ever
-  // declares its parameters.
-  const Traced t = trace(model, {.inputs = &options.inputs, .targets = &options.targets, .loss = &options.loss,
-                                 .metrics = &options.metrics, .training = true, .dtype = options.run.dtype});
+    reject("compile", "parameters are {} already, asked for {}", name_of(parameters.dtype()),
+           name_of(options.run.dtype));
+  // With the loss and on one row, so that a mistake is found now and not at the first step. The model's first trace
+  // ever declares its parameters.
+  const Traced t = trace(model, {.inputs = &options.inputs,
+                                 .targets = &options.targets,
+                                 .loss = &options.loss,
+                                 .metrics = &options.metrics,
+                                 .training = true,
+                                 .dtype = options.run.dtype});
   if (!parameters.sealed()) {
     parameters.seal(options.run.dtype);
     parameters.initialize(options.run.seed);
@@ -257,7 +272,8 @@ Array Program::gradient(const std::string& parameter) const {
   const Parameters& ps = parameters();
   const Parameter& p = ps.list()[ps.index_of(parameter)];
   Array a(ps.dtype(), p.shape);
-  std::memcpy(a.bytes(), impl_->gradients.bytes() + static_cast<std::size_t>(p.offset) * size_of(ps.dtype()), a.spec().bytes());
+  std::memcpy(a.bytes(), impl_->gradients.bytes() + static_cast<std::size_t>(p.offset) * size_of(ps.dtype()),
+              a.spec().bytes());
   return a;
 }
 
@@ -279,15 +295,22 @@ PlanMode plan_mode(Program::Mode mode) {
 }
 }  // namespace
 
-std::vector<PlanEntry> Program::plan(Mode mode, std::int64_t batch) { return impl_->compiled(plan_mode(mode), batch).plan.entries(); }
-std::string Program::plan_table(Mode mode, std::int64_t batch) { return impl_->compiled(plan_mode(mode), batch).plan.table(); }
+std::vector<PlanEntry> Program::plan(Mode mode, std::int64_t batch) {
+  return impl_->compiled(plan_mode(mode), batch).plan.entries();
+}
+std::string Program::plan_table(Mode mode, std::int64_t batch) {
+  return impl_->compiled(plan_mode(mode), batch).plan.table();
+}
 
 std::string Program::banner() const {
   const Impl& p = *impl_;
-  return fmt::format("{}: {}, {} thread{}; {}{}", p.device.name(), p.device.description(), p.threads, p.threads == 1 ? "" : "s",
-                     p.options.run.dtype == DType::f64 ? "fp64" : p.options.run.precision, p.rows.canonical() ? "" : " (any order)");
+  return fmt::format("{}: {}, {} thread{}; {}{}", p.device.name(), p.device.description(), p.threads,
+                     p.threads == 1 ? "" : "s", p.options.run.dtype == DType::f64 ? "fp64" : p.options.run.precision,
+                     p.rows.canonical() ? "" : " (any order)");
 }
 
-std::size_t Program::arena_bytes() const { return impl_->arena.empty() ? 0 : static_cast<std::size_t>(impl_->arena.size()); }
+std::size_t Program::arena_bytes() const {
+  return impl_->arena.empty() ? 0 : static_cast<std::size_t>(impl_->arena.size());
+}
 
 }  // namespace tenon

@@ -20,7 +20,8 @@ std::vector<Array> run_graph(const Graph& graph, const std::vector<ValueId>& wan
   for (const ValueId v : wanted) g.outputs.push_back({"", v});
   prune(g);
   Backend& device = backend(options.device == "auto" ? "cpu" : options.device);
-  Plan plan = make_plan(g, RowSet(device, options.providers, options.dtype));
+  const int threads = options.threads > 0 ? options.threads : device.default_threads();
+  Plan plan = make_plan(g, RowSet(device, options.providers, options.dtype, threads));
 
   Array arena(DType::u8, {plan.arena_bytes});
   Slabs slabs;
@@ -31,7 +32,7 @@ std::vector<Array> run_graph(const Graph& graph, const std::vector<ValueId>& wan
   for (const Array& a : inputs) in.push_back(a.bytes());
   Control control;
   control.seed = options.seed;
-  runner.run(in, control, options.threads > 0 ? options.threads : device.default_threads());
+  runner.run(in, control, threads);
   if ((control.halt & Control::bad_index) != 0)
     throw DataError("[eval] index out of range: found " + std::to_string(control.bad_value));
 

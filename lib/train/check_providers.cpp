@@ -32,7 +32,8 @@ class Checker {
   explicit Checker(const ProviderCheckOptions& o) : options_(o) { control_.seed = o.seed; }
 
   void check(const op::AnyOp& any, const std::vector<Array>& in) {
-    const Problem p = make_problem(any, specs_of(in));
+    Problem p = make_problem(any, specs_of(in));
+    p.threads = options_.threads;
     if (std::holds_alternative<op::Reshape>(any)) return;  // moves nothing
     const RowRun exact = run_reference(any, widened(in), control_);
     if ((exact.control.halt & Control::bad_index) != 0)

@@ -123,7 +123,8 @@ std::vector<TensorSpec> specs_of(const std::vector<Array>& arrays) {
 }
 
 RowRun run_reference(const op::AnyOp& any, const std::vector<Array>& in, const Control& control, int threads) {
-  const Problem p = make_problem(any, specs_of(in));
+  Problem p = make_problem(any, specs_of(in));
+  p.threads = threads;
   std::string why = "there is no such row";
   for (const Kernel& row : backend("cpu").kernels()) {
     if (row.op != p.kind || row.provider != "reference") continue;

@@ -12,7 +12,7 @@ constexpr int tile_pixels = width == 16 ? 14 : 6;
 
 TENON_INLINE std::int32_t team_size(const Call& call, const Conv2dPlan& p) {
   const std::int64_t work = p.g.n * p.g.oh * p.g.ow * p.g.k * p.g.kh * p.g.kw * p.cg;
-  return work < 65536 ? 1 : static_cast<std::int32_t>(smaller(call.threads, most_threads));
+  return work < 65536 ? 1 : static_cast<std::int32_t>(smaller(call.threads, p.threads));
 }
 
 /// Image n with its padding, in `to`, or where it is when there is none.

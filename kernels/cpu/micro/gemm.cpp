@@ -1,185 +1,270 @@
-// gemm_tiled: c (m,n) = epilogue(sum over k of a(i,k) b(k,j)), any strides, c row-major; matmul and both its gradients.
-// Layout: a is packed as tiles of up to `tile_rows` rows, [k][rows] where its rows are neighbours in memory, else [rows][chunk
-// of k] at a distance that is no multiple of a page (14 rows a page apart would share one set of L1); b as panels of two
-// vectors of columns, [k][2 width].
-// Parallel over tiles of rows or panels of columns, whichever are more; the operand that is not split is packed by all
-// threads first, the split one by its owner just before use.
+// gemm_tiled: c (m,n) = epilogue(sum over k of a(i,k) b(k,j)), any strides; matmul and both its gradients.
+// Layout: tiles of up to 14 rows (6 before AVX-512) times panels of two vectors of columns in registers. Each thread
+// packs what it multiplies into blocks of its own that stay in its L2; columns of b that already lie side by side are
+// read in place. Parallel, with nothing packed by one thread and read by another:
+//   by regions   c is cut into a grid of rows and columns, one piece a thread.
+//   by chunks    a small c with a long k: a thread takes whole chunks of k; only chunk sums cross.
 // Order: one FMA chain per output inside chunks of order::k_chunk, chunk sums join by the pair tree: bits depend on
 // neither tiles nor threads. Error: (min(k, 1024) + log2 of the chunks) * 2^-24 * sum |a b| at most.
 #include <omp.h>
 
 #include "kernels/common/order.hpp"
+#include "kernels/cpu/micro/gemm_pack.hpp"
 #include "kernels/cpu/micro/prologue.hpp"
 
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-constexpr int panel = 2 * width;
-// Accumulators, two columns and a broadcast fill the register file: 32 registers with AVX-512, 16 before.
-constexpr int tile_rows = width == 16 ? 14 : 6;
+constexpr std::int64_t slot_floats = tile_rows * panel;
+// With few rows there are too few chains in two vectors to hide the latency of an FMA: four panels at once.
+constexpr int wide_rows = width == 16 ? 3 : 1, wide_panels = 4;
 
-struct Tiling {
-  std::int64_t tiles, panels, chunks;
-  int depth;
+/// b as the inner loop reads it: k_step floats from one k to the next, panel_step between panels.
+struct Columns {
+  const float* at;
+  std::int64_t k_step, panel_step;
 };
-TENON_INLINE Tiling tiling(const GemmGeometry& g) {
-  const std::int64_t chunks = order::chunks(g.k, order::k_chunk);
-  return {blocks_of(g.m, tile_rows), blocks_of(g.n, panel), chunks, order::tree_depth(chunks)};
-}
-/// First row of a tile: heights differ by at most one, so that the last tile is not a sliver.
-TENON_INLINE std::int64_t tile_begin(const GemmGeometry& g, std::int64_t tiles, std::int64_t t) { return t * g.m / tiles; }
 
-TENON_INLINE void pack_a(const GemmGeometry& g, const float* a, std::int64_t row, std::int64_t rows, std::int64_t k0, std::int64_t k1, float* work) {
-  const float* from = a + row * g.a_row;
-  if (g.a_stride == 0) {  // rows are neighbours in memory: [k][rows], whole vectors move
-    float* to = work + g.a_at + row * g.k;
-    for (std::int64_t k = k0; k < k1; ++k)
-      for_each_lanes(rows, [&](std::int64_t r, auto lanes) { lanes.store(to + k * rows + r, lanes.load(from + k * g.a_col + r)); });
-    return;
-  }
-  for (std::int64_t k = k0; k < k1;) {
-    const std::int64_t chunk = k / order::k_chunk, end = smaller(k1, (chunk + 1) * order::k_chunk);
-    float* to = work + g.a_at + (chunk * g.m + row) * g.a_stride - chunk * order::k_chunk;
-    for (std::int64_t r = 0; r < rows; ++r) {
-      if (g.a_col == 1) std::memcpy(to + r * g.a_stride + k, from + r * g.a_row + k, static_cast<std::size_t>(end - k) * sizeof(float));
-      else
-        for (std::int64_t i = k; i < end; ++i) to[r * g.a_stride + i] = from[r * g.a_row + i * g.a_col];
-    }
-    k = end;
-  }
-}
-
-TENON_INLINE void pack_b(const GemmGeometry& g, const float* b, std::int64_t column, std::int64_t k0, std::int64_t k1, float* to) {
-  const std::int64_t columns = smaller(panel, g.n - column);
-  const float* from = b + column * g.b_col;
-  if (g.b_col == 1 && columns == panel) {
-    for (std::int64_t k = k0; k < k1; ++k) {
-      Simd::store(to + k * panel, Simd::load(from + k * g.b_row));
-      Simd::store(to + k * panel + width, Simd::load(from + k * g.b_row + width));
-    }
-    return;
-  }
-  if (columns < panel)
-    for (std::int64_t i = k0 * panel; i < k1 * panel; ++i) to[i] = 0.f;
-  // Blocks of 16 k keep the lines of every column in L1 while they are turned.
-  for (std::int64_t kb = k0; kb < k1; kb += 16)
-    for (std::int64_t j = 0; j < columns; ++j)
-      for (std::int64_t k = kb; k < smaller(kb + 16, k1); ++k) to[k * panel + j] = from[k * g.b_row + j * g.b_col];
-}
-
-/// slot (rows, panel) = chain over k of one chunk. The stride between rows of a is a constant, so that every address is one
-/// register and a displacement; 0: [k][rows].
-template <int rows, std::int64_t stride>
-void chain(const float* a, const float* b, std::int64_t terms, float* slot) {
-  Vf acc[rows][2] = {};
+/// slots[v / 2] (rows, panel) = chains over one chunk. The stride between rows of a is a constant, so that every
+/// address is one register and a displacement; 0: [k][rows].
+template <int rows, int vectors, std::int64_t stride>
+void chain(const float* a, Columns b, std::int64_t terms, float* slots) {
+  Vf acc[rows][vectors] = {};
   for (std::int64_t k = 0; k < terms; ++k) {
-    const Vf b0 = Simd::load(b + k * panel), b1 = Simd::load(b + k * panel + width);
+    Vf column[vectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v)
+      column[v] = Simd::load(b.at + k * b.k_step + v / 2 * b.panel_step + v % 2 * width);
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) {
       const Vf x = Simd::set(stride == 0 ? a[k * rows + r] : a[r * stride + k]);
-      acc[r][0] = Simd::fma(x, b0, acc[r][0]);
-      acc[r][1] = Simd::fma(x, b1, acc[r][1]);
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) acc[r][v] = Simd::fma(x, column[v], acc[r][v]);
     }
   }
-  for (int r = 0; r < rows; ++r) {
-    Simd::store(slot + r * panel, acc[r][0]);
-    Simd::store(slot + r * panel + width, acc[r][1]);
-  }
+  for (int r = 0; r < rows; ++r)
+    for (int v = 0; v < vectors; ++v) Simd::store(slots + v / 2 * slot_floats + r * panel + v % 2 * width, acc[r][v]);
 }
 
-using Chain = void (*)(const float*, const float*, std::int64_t, float*);
+using Chain = void (*)(const float*, Columns, std::int64_t, float*);
+template <int vectors, std::int64_t stride>
+constexpr Chain chains[] = {nullptr,
+                            chain<1, vectors, stride>,
+                            chain<2, vectors, stride>,
+                            chain<3, vectors, stride>,
+                            chain<4, vectors, stride>,
+                            chain<5, vectors, stride>,
+                            chain<6, vectors, stride>,
+                            chain<7, vectors, stride>,
+                            chain<8, vectors, stride>,
+                            chain<9, vectors, stride>,
+                            chain<10, vectors, stride>,
+                            chain<11, vectors, stride>,
+                            chain<12, vectors, stride>,
+                            chain<13, vectors, stride>,
+                            chain<14, vectors, stride>};
 template <std::int64_t stride>
-constexpr Chain chains[] = {nullptr,          chain<1, stride>,  chain<2, stride>,  chain<3, stride>,  chain<4, stride>,
-                            chain<5, stride>, chain<6, stride>,  chain<7, stride>,  chain<8, stride>,  chain<9, stride>,
-                            chain<10, stride>, chain<11, stride>, chain<12, stride>, chain<13, stride>, chain<14, stride>};
+constexpr Chain wide_chains[] = {nullptr, chain<1, 2 * wide_panels, stride>, chain<2, 2 * wide_panels, stride>,
+                                 chain<3, 2 * wide_panels, stride>};
 
-/// Bias, activation, and the way out to c.
-TENON_INLINE void store_tile(const GemmGeometry& g, const Call& call, const float* slot, std::int64_t row, std::int64_t rows, std::int64_t column) {
-  float* c = output<float>(call, 0);
-  const float* bias = g.bias ? input<float>(call, 2) + column : nullptr;
-  const std::int64_t columns = smaller(panel, g.n - column);
-  pointwise::with_unary<Simd>(g.activation, g.alpha, 0.f, [&](const auto& f) {
-    for (std::int64_t r = 0; r < rows; ++r)
-      for_each_lanes(columns, [&](std::int64_t j, auto lanes) {
-        Vf z = lanes.load(slot + r * panel + j);
-        if (bias != nullptr) z += lanes.load(bias + j);
-        lanes.store(c + (row + r) * g.n + column + j, f.value(z));
+template <std::int64_t stride>
+TENON_INLINE Chain chain_of(std::int64_t rows, std::int64_t columns) {
+  return columns > panel   ? wide_chains<stride>[rows]
+         : columns > width ? chains<2, stride>[rows]
+                           : chains<1, stride>[rows];
+}
+TENON_INLINE Chain chain_of(const GemmGeometry& g, std::int64_t rows, std::int64_t columns) {
+  return g.a_stride == 0                   ? chain_of<0>(rows, columns)
+         : g.a_stride == gemm_short_stride ? chain_of<gemm_short_stride>(rows, columns)
+                                           : chain_of<gemm_stride>(rows, columns);
+}
+
+struct Work {
+  const GemmGeometry& g;
+  const Call& call;
+  const float* a;
+  const float* b;
+  float* shared;
+  float* own;  // this thread's blocks
+};
+
+/// Bias, activation, and the way out to c, from z (rows, stride).
+TENON_INLINE void store_rows(const Work& w, const float* z, std::int64_t stride, Range rows, Range columns,
+                             std::int64_t row_length) {
+  float* c = output<float>(w.call, 0);
+  const float* bias = w.g.bias ? input<float>(w.call, 2) + columns.begin : nullptr;
+  pointwise::with_unary<Simd>(w.g.activation, w.g.alpha, 0.f, [&](const auto& f) {
+    for (std::int64_t r = 0; r < rows.size(); ++r)
+      for_each_lanes(columns.size(), [&](std::int64_t j, auto lanes) {
+        Vf v = lanes.load(z + r * stride + j);
+        if (bias != nullptr) v += lanes.load(bias + j);
+        lanes.store(c + (rows.begin + r) * row_length + columns.begin + j, f.value(v));
       });
   });
 }
-
-/// One chunk of one tile: the chain, then its place in the pair tree; the last chunk's sum goes out.
-TENON_INLINE void run_tile(const GemmGeometry& g, const Call& call, const Tiling& t, float* work, std::int64_t tile, std::int64_t p, std::int64_t chunk) {
-  const std::int64_t row = tile_begin(g, t.tiles, tile), rows = tile_begin(g, t.tiles, tile + 1) - row;
-  const std::int64_t k0 = chunk * order::k_chunk, k1 = smaller(g.k, k0 + order::k_chunk);
-  const std::int64_t size = rows * panel;
-  float local[tile_rows * panel];
-  float* stack = t.chunks == 1 ? local : work + g.stack_at + (row * t.panels + p * rows) * panel * t.depth;
-  // The height of the stack before chunk i is the number of ones in i.
-  int height = __builtin_popcountll(static_cast<unsigned long long>(chunk));
-  const float* b = work + g.b_at + p * g.k * panel + k0 * panel;
-  const float* a = work + g.a_at + (g.a_stride == 0 ? row * g.k + k0 * rows : (chunk * g.m + row) * g.a_stride);
-  const Chain run = g.a_stride == 0 ? chains<0>[rows] : g.a_stride == gemm_short_stride ? chains<gemm_short_stride>[rows] : chains<gemm_stride>[rows];
-  run(a, b, k1 - k0, stack + height * size);
-  const auto join = [&](int below, int top) {
-    for (std::int64_t i = 0; i < size; i += width)
-      Simd::store(stack + below * size + i, Simd::load(stack + below * size + i) + Simd::load(stack + top * size + i));
-  };
-  height = order::tree_push(chunk, height, join);
-  if (chunk + 1 < t.chunks) return;
-  order::tree_finish(height, join);
-  store_tile(g, call, stack, row, rows, p * panel);
+TENON_INLINE void store_tile(const Work& w, const float* slot, Range rows, Range columns) {
+  if (!w.g.turned) return store_rows(w, slot, panel, rows, columns, w.g.n);
+  constexpr int height = (tile_rows + width - 1) / width * width;
+  float z[panel * height];
+  for (int r = 0; r < height; r += width)
+    for (int j = 0; j < panel; j += width)
+      if (r < rows.size())
+        transpose_square(slot + r * panel + j, panel, smaller(rows.size() - r, width), z + j * height + r, height);
+  store_rows(w, z, height, columns, rows, w.g.m);
 }
 
-void product(const GemmGeometry& g, const Call& call, const float* a, const float* b, float* work, int thread, int threads) {
-  const Tiling t = tiling(g);
-  const bool by_rows = t.tiles >= t.panels;
-  const auto share = [&](std::int64_t items, int i) { return items * i / threads; };
-  const auto pack_tile = [&](std::int64_t i, std::int64_t k0, std::int64_t k1) {
-    const std::int64_t row = tile_begin(g, t.tiles, i), rows = tile_begin(g, t.tiles, i + 1) - row;
-    pack_a(g, a, row, rows, k0, k1, work);
+/// One chunk of tiles x columns (at most g.column_block): chain sums into slot(tile, panel), then done(tile, panel).
+/// Slots of neighbouring panels of a tile are neighbours.
+template <class Slot, class Done>
+TENON_INLINE void multiply(const Work& w, const Tiles& tiles, Range which, Range columns, Range terms, const Slot& slot,
+                           const Done& done) {
+  const GemmGeometry& g = w.g;
+  const std::int64_t panels = blocks_of(columns.size(), panel), size = terms.size() * panel;
+  float* packed_a = w.own;
+  float* packed_b = w.own + g.b_at;
+  const auto panel_columns = [&](std::int64_t p) {
+    return Range{columns.begin + p * panel, smaller(columns.begin + (p + 1) * panel, columns.end)};
   };
-  const auto pack_panel = [&](std::int64_t p, std::int64_t k0, std::int64_t k1) {
-    pack_b(g, b, p * panel, k0, k1, work + g.b_at + p * g.k * panel);
-  };
-  // What everybody reads: shared out along k, so that few tiles or panels still occupy all threads.
-  const std::int64_t k_begin = share(g.k, thread), k_end = share(g.k, thread + 1);
-  for (std::int64_t i = 0; i < (by_rows ? t.panels : t.tiles); ++i) by_rows ? pack_panel(i, k_begin, k_end) : pack_tile(i, k_begin, k_end);
-#pragma omp barrier
-  const std::int64_t tile0 = by_rows ? share(t.tiles, thread) : 0, tile1 = by_rows ? share(t.tiles, thread + 1) : t.tiles;
-  const std::int64_t panel0 = by_rows ? 0 : share(t.panels, thread), panel1 = by_rows ? t.panels : share(t.panels, thread + 1);
-  for (std::int64_t chunk = 0; chunk < t.chunks; ++chunk) {
-    const std::int64_t k0 = chunk * order::k_chunk, k1 = smaller(g.k, k0 + order::k_chunk);
-    if (by_rows) {
-      for (std::int64_t i = tile0; i < tile1; ++i) {
-        pack_tile(i, k0, k1);
-        for (std::int64_t p = panel0; p < panel1; ++p) run_tile(g, call, t, work, i, p, chunk);
+  // In place as far as panels are whole.
+  const std::int64_t in_place = g.b_in_place ? columns.size() / panel : 0;
+  for (std::int64_t p = in_place; p < panels; ++p) pack_b(g, w.b, panel_columns(p), terms, packed_b + p * size);
+  for (std::int64_t t0 = which.begin; t0 < which.end; t0 += g.tile_block) {
+    const std::int64_t t1 = smaller(t0 + g.tile_block, which.end);
+    pack_a(g, w.a, tiles, {t0, t1}, terms, packed_a);
+    for (std::int64_t p = 0; p < panels;) {
+      const bool direct = p < in_place;
+      const Columns b = direct ? Columns{w.b + terms.begin * g.b_row + columns.begin + p * panel, g.b_row, panel}
+                               : Columns{packed_b + p * size, panel, size};
+      const std::int64_t whole = (direct ? in_place : columns.size() / panel) - p;
+      const std::int64_t together = tiles.rows.size() <= wide_rows && whole >= wide_panels ? wide_panels : 1;
+      const std::int64_t count = together > 1 ? together * panel : panel_columns(p).size();
+      for (std::int64_t t = t0; t < t1; ++t) {
+        const std::int64_t row = tiles.begin(t), rows = tiles.begin(t + 1) - row;
+        const float* a = packed_a + (row - tiles.begin(t0)) * (g.a_stride == 0 ? terms.size() : g.a_stride);
+        chain_of(g, rows, count)(a, b, terms.size(), slot(t, p));
+        for (std::int64_t i = 0; i < together; ++i) done(t, p + i, Range{row, row + rows}, panel_columns(p + i));
       }
-    } else {
-      for (std::int64_t p = panel0; p < panel1; ++p) {
-        pack_panel(p, k0, k1);
-        for (std::int64_t i = tile0; i < tile1; ++i) run_tile(g, call, t, work, i, p, chunk);
+      p += together;
+    }
+  }
+}
+
+TENON_INLINE Range terms_of(const GemmGeometry& g, std::int64_t chunk) {
+  return {chunk * order::k_chunk, smaller(g.k, (chunk + 1) * order::k_chunk)};
+}
+TENON_INLINE void add_slot(float* to, const float* from) {
+  for (std::int64_t i = 0; i < slot_floats; i += width) Simd::store(to + i, Simd::load(to + i) + Simd::load(from + i));
+}
+
+/// A piece of c, all of k: blocks of columns, blocks of rows, chunks. Entry e of the pair tree of a tile is e * entry
+/// behind.
+void region(const Work& w, Range rows, Range columns) {
+  const GemmGeometry& g = w.g;
+  const std::int64_t chunks = order::chunks(g.k, order::k_chunk);
+  for (std::int64_t c0 = columns.begin; c0 < columns.end; c0 += g.column_block) {
+    const Range block{c0, smaller(c0 + g.column_block, columns.end)};
+    const std::int64_t panels = blocks_of(block.size(), panel);
+    for (std::int64_t r0 = rows.begin; r0 < rows.end; r0 += g.row_block) {
+      const Tiles tiles = tiles_of({r0, smaller(r0 + g.row_block, rows.end)});
+      if (chunks == 1) {
+        float slots[wide_panels * slot_floats];
+        const auto slot = [&](std::int64_t, std::int64_t p) { return slots + p % wide_panels * slot_floats; };
+        multiply(w, tiles, {0, tiles.count}, block, {0, g.k}, slot,
+                 [&](std::int64_t t, std::int64_t p, Range r, Range c) { store_tile(w, slot(t, p), r, c); });
+        continue;
+      }
+      const std::int64_t entry = tiles.count * panels * slot_floats;
+      const auto at = [&](std::int64_t t, std::int64_t p) {
+        return w.own + g.stack_at + (t * panels + p) * slot_floats;
+      };
+      for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+        // The height of the stack before chunk i is the number of ones in i.
+        const int height = __builtin_popcountll(static_cast<unsigned long long>(chunk));
+        multiply(
+            w, tiles, {0, tiles.count}, block, terms_of(g, chunk),
+            [&](std::int64_t t, std::int64_t p) { return at(t, p) + height * entry; },
+            [&](std::int64_t t, std::int64_t p, Range r, Range c) {
+              float* stack = at(t, p);
+              const auto join = [&](int below, int top) { add_slot(stack + below * entry, stack + top * entry); };
+              const int left = order::tree_push(chunk, height, join);
+              if (chunk + 1 < chunks) return;
+              order::tree_finish(left, join);
+              store_tile(w, stack, r, c);
+            });
       }
     }
   }
 }
 
-/// Column sums of dz: adds in chunks of k_chunk rows, pair tree.
-void column_sums(const GemmGeometry& g, const float* dz, float* to, float* stack) {
+/// Whole chunks for each thread, the one at the border split by tiles; then the sums of every tile join.
+void by_chunks(const Work& w, std::int64_t thread, std::int64_t threads) {
+  const GemmGeometry& g = w.g;
+  const Tiles tiles = tiles_of({0, g.m});
+  const std::int64_t chunks = order::chunks(g.k, order::k_chunk), panels = blocks_of(g.n, panel),
+                     entry = tiles.count * panels * slot_floats;
+  float* slots = w.shared + g.slots_at;
+  const Range mine = part(chunks * tiles.count, thread, threads);
+  for (std::int64_t chunk = mine.begin / tiles.count; chunk * tiles.count < mine.end; ++chunk) {
+    const std::int64_t first = chunk * tiles.count;
+    const Range which{mine.begin > first ? mine.begin - first : 0, smaller(mine.end - first, tiles.count)};
+    for (std::int64_t c0 = 0; c0 < g.n; c0 += g.column_block)
+      multiply(
+          w, tiles, which, {c0, smaller(c0 + g.column_block, g.n)}, terms_of(g, chunk),
+          [&](std::int64_t t, std::int64_t p) {
+            return slots + chunk * entry + (t * panels + c0 / panel + p) * slot_floats;
+          },
+          [](std::int64_t, std::int64_t, Range, Range) {});
+  }
+#pragma omp barrier
+  const Range owned = part(tiles.count * panels, thread, threads);
+  for (std::int64_t i = owned.begin; i < owned.end; ++i) {
+    float* sums = slots + i * slot_floats;
+    for (std::int64_t distance = 1; distance < chunks; distance *= 2)
+      for (std::int64_t c = 0; c + distance < chunks; c += 2 * distance)
+        add_slot(sums + c * entry, sums + (c + distance) * entry);
+    const std::int64_t t = i / panels, p = i % panels;
+    store_tile(w, sums, {tiles.begin(t), tiles.begin(t + 1)}, {p * panel, smaller((p + 1) * panel, g.n)});
+  }
+}
+
+/// Columns of a thread grid: as many as cost the least, counting what every thread multiplies and packs.
+TENON_INLINE std::int64_t grid_columns(const GemmGeometry& g, std::int64_t threads) {
+  std::int64_t best = 1, least = -1;
+  for (std::int64_t across = 1; across <= threads; ++across) {
+    if (threads % across != 0) continue;
+    const std::int64_t rows = blocks_of(g.m, threads / across),
+                       columns = blocks_of(blocks_of(g.n, width), across) * width;
+    const std::int64_t cost =
+        rows * columns + 8 * (columns + rows);  // packing an element takes about as long as 8 FMAs
+    if (least < 0 || cost < least) {
+      least = cost;
+      best = across;
+    }
+  }
+  return best;
+}
+
+/// Sums of dz over its rows, columns `which`: adds in chunks of k_chunk rows, pair tree.
+void column_sums(const GemmGeometry& g, const float* dz, Range which, float* to, float* stack) {
   const std::int64_t chunks = order::chunks(g.dz_rows, order::k_chunk), n = g.dz_cols;
+  const auto each = [&](const auto& body) {
+    for_each_lanes(which.size(), [&](std::int64_t j, auto lanes) { body(which.begin + j, lanes); });
+  };
   const auto join = [&](int below, int top) {
-    for (std::int64_t j = 0; j < n; ++j) stack[below * n + j] += stack[top * n + j];
+    each([&](std::int64_t j, auto lanes) {
+      lanes.store(stack + below * n + j, lanes.load(stack + below * n + j) + lanes.load(stack + top * n + j));
+    });
   };
   int height = 0;
   for (std::int64_t c = 0; c < chunks; ++c) {
     float* acc = stack + height * n;
-    for (std::int64_t j = 0; j < n; ++j) acc[j] = 0.f;
+    each([&](std::int64_t j, auto lanes) { lanes.store(acc + j, Vf{}); });
     for (std::int64_t i = c * order::k_chunk; i < smaller(g.dz_rows, (c + 1) * order::k_chunk); ++i)
-      for_each_lanes(n, [&](std::int64_t j, auto lanes) { lanes.store(acc + j, lanes.load(acc + j) + lanes.load(dz + i * n + j)); });
+      each([&](std::int64_t j, auto lanes) { lanes.store(acc + j, lanes.load(acc + j) + lanes.load(dz + i * n + j)); });
     height = order::tree_push(c, height, join);
   }
   order::tree_finish(height, join);
-  for (std::int64_t j = 0; j < n; ++j) to[j] = stack[j];
+  each([&](std::int64_t j, auto lanes) { lanes.store(to + j, lanes.load(stack + j)); });
 }
 
 }  // namespace
@@ -188,27 +273,45 @@ void gemm(const Call& call) {
   const auto& g = geometry<GemmGeometry>(call);
   auto* work = static_cast<float*>(call.workspace);
   const float* gy = input<float>(call, 0);
-  const std::int64_t dz_count = g.dz_rows * g.dz_cols;
-  const auto most = static_cast<std::int32_t>(smaller(call.threads, most_threads));
-  const std::int32_t threads = g.m * g.n * g.k < 65536 ? 1 : most;
-  if (g.prologue.any) {
-    parallel_ranges(threads_for(call, dz_count), dz_count, [&](std::int64_t begin, std::int64_t end) {
-      const auto* saved = static_cast<const char*>(call.in[2]) + begin * (g.prologue.mask ? 1 : 4);
-      undo_epilogue(g.prologue, gy + begin, saved, work + g.dz_at + begin, end - begin);
-    });
-    gy = work + g.dz_at;
-  }
-  const float* a = g.prologue.any && g.a_in == 0 ? gy : input<float>(call, g.a_in);
-  const float* b = g.prologue.any && g.b_in == 0 ? gy : input<float>(call, g.b_in);
-  if (g.bias_grad) column_sums(g, gy, output<float>(call, 1), work + g.sums_at);
+  // Below this a second thread costs more than it takes over.
+  const auto threads = static_cast<std::int32_t>(g.m * g.n * g.k < 262144 ? 1 : smaller(call.threads, g.threads));
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  product(g, call, a, b, work, omp_get_thread_num(), omp_get_num_threads());
+  {
+    const std::int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
+    const float* dz = gy;
+    if (g.prologue.any) {
+      const Range mine = part(g.dz_rows * g.dz_cols, thread, team);
+      const auto* saved = static_cast<const char*>(call.in[2]) + mine.begin * (g.prologue.mask ? 1 : 4);
+      undo_epilogue(g.prologue, gy + mine.begin, saved, work + g.dz_at + mine.begin, mine.size());
+      dz = work + g.dz_at;
+#pragma omp barrier
+    }
+    if (g.bias_grad) {
+      Range mine = part(blocks_of(g.dz_cols, width), thread, team);
+      mine = {mine.begin * width, smaller(mine.end * width, g.dz_cols)};
+      column_sums(g, dz, mine, output<float>(call, 1), work + g.sums_at);
+    }
+    const Work w{g,
+                 call,
+                 g.a_in == 0 ? dz : input<float>(call, g.a_in),
+                 g.b_in == 0 ? dz : input<float>(call, g.b_in),
+                 work,
+                 work + g.own_at + thread * g.own_each};
+    if (g.by_chunks) {
+      by_chunks(w, thread, team);
+    } else {
+      const std::int64_t across = grid_columns(g, team);
+      const Range columns = part(blocks_of(g.n, width), thread % across, across);
+      region(w, part(g.m, thread / across, team / across), {columns.begin * width, smaller(columns.end * width, g.n)});
+    }
+  }
   if (!g.mask) return;
   float* c = output<float>(call, 0);
   auto* mask = output<std::uint8_t>(call, 1);
   parallel_ranges(threads_for(call, g.m * g.n), g.m * g.n, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) mask[i] = 0;
-    finish_masked(c + begin, mask + begin, begin, end - begin, g.activation == op::UnaryFn::relu, g.dropout, g.site, *call.control);
+    finish_masked(c + begin, mask + begin, begin, end - begin, g.activation == op::UnaryFn::relu, g.dropout, g.site,
+                  *call.control);
   });
 }
 
