@@ -26,13 +26,19 @@ struct Flags {
 };
 
 void describe(CLI::App& app, Flags& f) {
-  app.add_option("--compare", f.compare, "Providers or devices, two or more: print one Markdown table with their ratios")
+  app.add_option("--compare", f.compare,
+                 "Providers or devices, two or more: print one Markdown table with their ratios")
       ->delimiter(',')
       ->type_name("A,B");
-  app.add_option("--filter", f.filter, "Regular expression that a name operation/problem has to match somewhere")->type_name("REGEX");
+  app.add_option("--filter", f.filter, "Regular expression that a name operation/problem has to match somewhere")
+      ->type_name("REGEX");
   app.add_option("--device", f.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--threads", f.threads, "Threads of a kernel; 0 for one per core")->check(CLI::Range(0, 1024))->capture_default_str();
-  app.add_option("--rounds", f.rounds, "Turns that each name gets with --compare")->check(CLI::Range(1, 10000))->capture_default_str();
+  app.add_option("--threads", f.threads, "Threads of a kernel; 0 for one per core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--rounds", f.rounds, "Turns that each name gets with --compare")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
   app.add_option("--alive", f.alive, "Share of live terms behind a fused 2x2 pool, before the pool")
       ->check(CLI::Range(0.0, 0.25))
       ->capture_default_str();
@@ -68,7 +74,8 @@ std::shared_ptr<Operands> operands_of(const BenchProblem& p, double alive) {
 }
 
 void run(benchmark::State& state, const BenchProblem& p, const Kernel& row, const Flags& f, const Peaks& peaks) {
-  BoundRow bound(std::string(row.provider), std::get<Step>(row.bind(p.problem, row)), operands_of(p, f.alive), f.threads);
+  BoundRow bound(std::string(row.provider), std::get<Step>(row.bind(p.problem, row)), operands_of(p, f.alive),
+                 f.threads);
   bound.run();
   // Rates by the clock on the wall: the benchmark's own would be by the processor time of one thread.
   const double begin = omp_get_wtime();
@@ -77,7 +84,8 @@ void run(benchmark::State& state, const BenchProblem& p, const Kernel& row, cons
   const double flops = p.cost.flops / seconds, bytes = p.cost.bytes / seconds;
   state.counters["GFLOP/s"] = flops * 1e-9;
   state.counters["GB/s"] = bytes * 1e-9;
-  state.counters["%peak"] = 100 * (is_contraction(p.problem.kind) ? flops / peaks.flops(row.provider) : bytes / peaks.bandwidth());
+  state.counters["%peak"] =
+      100 * (is_contraction(p.problem.kind) ? flops / peaks.flops(row.provider) : bytes / peaks.bandwidth());
   state.counters["alive"] = alive_share(p, f.alive);
 }
 
@@ -94,8 +102,10 @@ void initialize(const std::vector<std::string>& extras) {
 
 void run_benchmarks(const std::vector<BenchProblem>& problems, const Flags& f, Peaks& peaks, const Backend& device,
                     std::vector<std::string> extras) {
-  if (f.json) extras.insert(extras.begin(), "--benchmark_format=json");
-  else extras.insert(extras.begin(), "--benchmark_counters_tabular=true");
+  if (f.json)
+    extras.insert(extras.begin(), "--benchmark_format=json");
+  else
+    extras.insert(extras.begin(), "--benchmark_counters_tabular=true");
   initialize(extras);
   for (int i = 0; i < 8; ++i) peaks.measure();
   benchmark::AddCustomContext("device", device.name() + ": " + device.description());
@@ -132,7 +142,8 @@ int main(int argc, char** argv) {
     const std::vector<std::string> extras = app.remaining();
     for (const std::string& e : extras)
       if (!e.starts_with("--benchmark_")) throw UsageError(fmt::format("[command line] unknown flag '{}'", e));
-    if (flags.compare.size() == 1) throw UsageError(fmt::format("[--compare] expects two or more names, found '{}'", flags.compare[0]));
+    if (flags.compare.size() == 1)
+      throw UsageError(fmt::format("[--compare] expects two or more names, found '{}'", flags.compare[0]));
     if (!flags.compare.empty() && !extras.empty())
       throw UsageError(fmt::format("[--compare] does not run Google Benchmark, found '{}'", extras[0]));
     const Backend& device = backend(flags.device);
@@ -145,7 +156,13 @@ int main(int argc, char** argv) {
       return;
     }
     for (int i = 0; i < 8; ++i) peaks.measure();
-    compare(problems, {.names = flags.compare, .device = flags.device, .threads = flags.threads, .rounds = flags.rounds,
-                       .alive = flags.alive, .json = flags.json}, peaks);
+    compare(problems,
+            {.names = flags.compare,
+             .device = flags.device,
+             .threads = flags.threads,
+             .rounds = flags.rounds,
+             .alive = flags.alive,
+             .json = flags.json},
+            peaks);
   });
 }

@@ -1,5 +1,5 @@
-// Whole training steps on MNIST, as mnist_cnn and mnist_mlp make them: fetch the next minibatch from the loader, forward,
-// backward, update, loss and metric. The clock runs from before the fetch until after the update.
+// Whole training steps on MNIST, as mnist_cnn and mnist_mlp make them: fetch the next minibatch from the loader,
+// forward, backward, update, loss and metric. The clock runs from before the fetch until after the update.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -34,10 +34,13 @@ void describe(CLI::App& app, Flags& f) {
   app.add_option("--precision", f.precision, "Arithmetic")->capture_default_str();
   app.add_option("--device", f.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--provider", f.provider, "cpu.eigen, or conv2d=cpu.eigen,*=cpu.avx2");
-  app.add_option("--threads", f.threads, "Threads on the CPU; 0 for one per core")->check(CLI::Range(0, 1024))->capture_default_str();
+  app.add_option("--threads", f.threads, "Threads on the CPU; 0 for one per core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   app.add_option("--steps", f.steps, "Steps that are timed")->check(CLI::Range(1, 10000000))->capture_default_str();
   app.add_option("--warmup", f.warmup, "Steps before them")->check(CLI::Range(0, 10000000))->capture_default_str();
-  app.add_option("--seed", f.seed, "Of the initial weights, the order of the images and the dropout")->capture_default_str();
+  app.add_option("--seed", f.seed, "Of the initial weights, the order of the images and the dropout")
+      ->capture_default_str();
   app.add_flag("--json", f.json, "Print one JSON object");
 }
 
@@ -53,8 +56,8 @@ nn::Sequential make_cnn() {
 }
 
 nn::Sequential make_mlp() {
-  return nn::Sequential{nn::Flatten{}, nn::Dense{.units = 400, .activation = relu}, nn::Dense{.units = 400, .activation = relu},
-                        nn::Dense{.units = 10}};
+  return nn::Sequential{nn::Flatten{}, nn::Dense{.units = 400, .activation = relu},
+                        nn::Dense{.units = 400, .activation = relu}, nn::Dense{.units = 10}};
 }
 
 /// The CNN's targets, as its seed has them: 1 for the digit, 0 elsewhere.
@@ -62,14 +65,17 @@ Dataset one_hot(const Dataset& digits) {
   const Array& labels = digits.targets().at(0).second.data;
   Array rows(DType::f32, {digits.size(), 10});
   const auto to = rows.values<float>();
-  for (std::int64_t i = 0; i < digits.size(); ++i) to[static_cast<std::size_t>(10 * i) + static_cast<std::size_t>(labels.at(i))] = 1.f;
+  for (std::int64_t i = 0; i < digits.size(); ++i)
+    to[static_cast<std::size_t>(10 * i) + static_cast<std::size_t>(labels.at(i))] = 1.f;
   return Dataset(digits.inputs(), {{digits.targets()[0].first, Column{rows}}});
 }
 
 Program make_program(const Flags& f, const Dataset& data) {
   CompileOptions c;
-  for (const auto& [name, column] : data.inputs()) c.inputs.push_back({name, column.sample_shape(), column.batch_spec(1).dtype});
-  for (const auto& [name, column] : data.targets()) c.targets.push_back({name, column.sample_shape(), column.batch_spec(1).dtype});
+  for (const auto& [name, column] : data.inputs())
+    c.inputs.push_back({name, column.sample_shape(), column.batch_spec(1).dtype});
+  for (const auto& [name, column] : data.targets())
+    c.targets.push_back({name, column.sample_shape(), column.batch_spec(1).dtype});
   const bool cnn = f.model == "cnn";
   if (cnn) {
     c.loss = categorical_crossentropy;
@@ -117,10 +123,12 @@ void report(const Flags& f, Program& program, const Timing& t, const std::string
   if (!f.json) {
     std::string rows;
     for (const auto& [name, count] : providers) rows += fmt::format("{}{} {}", rows.empty() ? "" : ", ", name, count);
-    fmt::print("{}\n{} batch {}: median {:.3f} ms, min {:.3f}, spread (p90-p10) {:.3f}, {:.0f} images/s, {} steps; loss {:.4f} to {:.4f}; "
-               "arena {:.1f} MiB; kernels: {}\n",
-               program.banner(), f.model, f.batch, median, least, spread, images, f.steps, t.loss_first, t.loss_last,
-               static_cast<double>(program.arena_bytes()) / (1 << 20), rows);
+    fmt::print(
+        "{}\n{} batch {}: median {:.3f} ms, min {:.3f}, spread (p90-p10) {:.3f}, {:.0f} images/s, {} steps; loss "
+        "{:.4f} to {:.4f}; "
+        "arena {:.1f} MiB; kernels: {}\n",
+        program.banner(), f.model, f.batch, median, least, spread, images, f.steps, t.loss_first, t.loss_last,
+        static_cast<double>(program.arena_bytes()) / (1 << 20), rows);
     return;
   }
   const nlohmann::ordered_json out{{"program", "tenon"},
@@ -154,9 +162,10 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
     if (flags.batch == 0) flags.batch = flags.model == "cnn" ? 128 : 64;
     if (flags.threads == 0) flags.threads = backend(flags.device).default_threads();
-    const MnistData mnist = load_mnist({.data_folder = flags.data_folder, .offline = true, .log = [](const std::string& line) {
-                                          std::fprintf(stderr, "%s\n", line.c_str());
-                                        }});
+    const MnistData mnist =
+        load_mnist({.data_folder = flags.data_folder, .offline = true, .log = [](const std::string& line) {
+                      std::fprintf(stderr, "%s\n", line.c_str());
+                    }});
     const Dataset data = flags.model == "cnn" ? one_hot(mnist.train) : mnist.train;
     Program program = make_program(flags, data);
     const Timing timing = run_steps(flags, program, data);

@@ -32,8 +32,11 @@ TEST_CASE("a Sequential, a Trainer, a History, a file, a Predictor", "[api]") {
   const Dataset train = digits().slice(0, 1024), test = digits().slice(1024, 1280);
   nn::Sequential net{nn::Conv2d{.filters = 8, .kernel = {3, 3}, .activation = relu}, nn::MaxPool2d{.window = {2, 2}},
                      nn::Dropout{.25f}, nn::Flatten{}, nn::Dense{.units = 10, .activation = softmax}};
-  Trainer t{net, {.loss = categorical_crossentropy, .optimizer = Adadelta{.lr = 1, .rho = .95f, .epsilon = 1e-7f},
-                  .metrics = {{.criterion = accuracy}}, .device = "auto"}};
+  Trainer t{net,
+            {.loss = categorical_crossentropy,
+             .optimizer = Adadelta{.lr = 1, .rho = .95f, .epsilon = 1e-7f},
+             .metrics = {{.criterion = accuracy}},
+             .device = "auto"}};
   Counter counter;
   const History h = t.fit(train, {.batch_size = 96, .epochs = 3, .validation = test, .hooks = {&counter}});
   CHECK(h.epochs.size() == 3);
@@ -77,9 +80,15 @@ TEST_CASE("two inputs, shared weights, two outputs, and every option of compile"
   auto loss = [](Values y, Values t) {
     return .7f * sigmoid_crossentropy(y["same"], t["same"]) + .3f * softmax_crossentropy(y["class"], t["class"]);
   };
-  Program p = compile(twin, {.inputs = {{"left", {784}}, {"right", {784}}}, .targets = {{"same", {}}, {"class", {}, DType::i32}},
-                             .loss = loss, .optimizer = AdamW{.lr = cosine(1e-3f, 9375)}, .clip_norm = 1, .accumulate = 4,
-                             .frozen = {"encode.*"}, .observe = {"grad:head.*"}, .metrics = {{"class", accuracy}}});
+  Program p = compile(twin, {.inputs = {{"left", {784}}, {"right", {784}}},
+                             .targets = {{"same", {}}, {"class", {}, DType::i32}},
+                             .loss = loss,
+                             .optimizer = AdamW{.lr = cosine(1e-3f, 9375)},
+                             .clip_norm = 1,
+                             .accumulate = 4,
+                             .frozen = {"encode.*"},
+                             .observe = {"grad:head.*"},
+                             .metrics = {{"class", accuracy}}});
   Batch batch;
   batch.size = 8;
   batch.inputs = {toy_batch(8, 784, 1).inputs[0], toy_batch(8, 784, 1, 2).inputs[0]};
@@ -93,16 +102,18 @@ TEST_CASE("two inputs, shared weights, two outputs, and every option of compile"
 }
 
 TEST_CASE("an op of the user's own", "[api]") {
-  const CustomFunction swish = define_op(
-      {.name = "swish",
-       .infer = same_shape,
-       .vjp = [](const CustomVjp& v) {
-         const Tensor s = sigmoid(v.inputs[0]);
-         return std::vector<Tensor>{v.grads[0] * (s + v.outputs[0] * (1.f - s))};
-       },
-       .reference = [](auto in, auto out) {
-         for (std::size_t i = 0; i < in[0].size(); ++i) out[0][i] = in[0][i] / (1 + std::exp(-in[0][i]));
-       }});
+  const CustomFunction swish = define_op({.name = "swish",
+                                          .infer = same_shape,
+                                          .vjp =
+                                              [](const CustomVjp& v) {
+                                                const Tensor s = sigmoid(v.inputs[0]);
+                                                return std::vector<Tensor>{v.grads[0] * (s + v.outputs[0] * (1.f - s))};
+                                              },
+                                          .reference =
+                                              [](auto in, auto out) {
+                                                for (std::size_t i = 0; i < in[0].size(); ++i)
+                                                  out[0][i] = in[0][i] / (1 + std::exp(-in[0][i]));
+                                              }});
   Scratch s;
   CHECK(eval(swish(s(Array::of(std::vector<float>{0.f, 1.f}, {2})))).at(1) == Approx(0.7310586));
   const GradReport g = gradcheck([&](Tensor x) { return sum(swish(x)); }, {toy_batch(3, 5, 1).inputs[0]});
@@ -111,7 +122,8 @@ TEST_CASE("an op of the user's own", "[api]") {
 }
 
 TEST_CASE("gradcheck of a strided convolution", "[api]") {
-  const Array x0 = toy_batch(2, 7 * 7 * 2, 1).inputs[0].reshaped({2, 7, 7, 2}), w0 = toy_batch(9, 8, 1, 3).inputs[0].reshaped({3, 3, 2, 4});
+  const Array x0 = toy_batch(2, 7 * 7 * 2, 1).inputs[0].reshaped({2, 7, 7, 2}),
+              w0 = toy_batch(9, 8, 1, 3).inputs[0].reshaped({3, 3, 2, 4});
   const GradReport g = gradcheck([](Tensor x, Tensor w) { return sum(conv2d(x, w, {.stride = {2, 2}})); }, {x0, w0});
   INFO(g.text);
   CHECK(g.ok);
@@ -119,12 +131,20 @@ TEST_CASE("gradcheck of a strided convolution", "[api]") {
 }
 
 TEST_CASE("optimizers and schedules lower the loss", "[api]") {
-  const Optimizer optimizers[] = {Sgd{.lr = .1f, .momentum = .9f}, Sgd{.lr = .1f, .momentum = .9f, .nesterov = true, .weight_decay = 1e-4f},
-                                  Adadelta::keras1(), Adadelta::torch(), Adagrad{.lr = .1f}, Adagrad::keras3(), RmsProp{.lr = .01f},
-                                  RmsProp::torch(), Adam{.lr = exponential(.01f, .5f, 100)}, Adam{.lr = LearningRate(.01f).warmed_up(5)},
+  const Optimizer optimizers[] = {Sgd{.lr = .1f, .momentum = .9f},
+                                  Sgd{.lr = .1f, .momentum = .9f, .nesterov = true, .weight_decay = 1e-4f},
+                                  Adadelta::keras1(),
+                                  Adadelta::torch(),
+                                  Adagrad{.lr = .1f},
+                                  Adagrad::keras3(),
+                                  RmsProp{.lr = .01f},
+                                  RmsProp::torch(),
+                                  Adam{.lr = exponential(.01f, .5f, 100)},
+                                  Adam{.lr = LearningRate(.01f).warmed_up(5)},
                                   AdamW{.lr = step_decay(.01f, .5f, 50)}};
   for (const Optimizer& o : optimizers) {
-    const nn::Sequential net{nn::Dense{.units = 16, .activation = tenon::tanh, .kernel_initializer = lecun_normal}, nn::Dense{.units = 3}};
+    const nn::Sequential net{nn::Dense{.units = 16, .activation = tenon::tanh, .kernel_initializer = lecun_normal},
+                             nn::Dense{.units = 3}};
     CompileOptions c = toy_options(4, 3);
     c.optimizer = o;
     Program p = compile(net, c);
@@ -142,7 +162,8 @@ TEST_CASE("activations and initializers by name", "[api]") {
   CHECK(Activation::named("leaky_relu", 0.2f) == leaky_relu.with(0.2f));
   CHECK_THROWS_AS(Activation::named("sine", 0.f), UsageError);
   Scratch s;
-  CHECK_THROWS_WITH(leaky_relu.with(-0.1f)(s(Array(DType::f32, {2}))), Catch::Matchers::Contains("[leaky_relu] slope expects 0 or more"));
+  CHECK_THROWS_WITH(leaky_relu.with(-0.1f)(s(Array(DType::f32, {2}))),
+                    Catch::Matchers::Contains("[leaky_relu] slope expects 0 or more"));
   CHECK(initializer_named("he_normal").scale == 2.f);
 }
 

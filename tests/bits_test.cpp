@@ -2,8 +2,8 @@
 #include <atomic>
 #include <cstdlib>
 
-#include "tests/support/catch.hpp"
 #include "tenon/backend.hpp"
+#include "tests/support/catch.hpp"
 #include "tests/support/models.hpp"
 
 using namespace tenon;

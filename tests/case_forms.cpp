@@ -34,29 +34,38 @@ std::string str(const op::Epilogue& e) {
 /// What the extents do not say.
 struct Attributes {
   std::string operator()(const op::Conv2d& o) const {
-    return fmt::format(" stride ({},{}) dilation ({},{}) pad {} groups {}{}", o.stride.h, o.stride.w, o.dilation.h, o.dilation.w, str(o.pad),
-                       o.groups, str(o.epilogue));
+    return fmt::format(" stride ({},{}) dilation ({},{}) pad {} groups {}{}", o.stride.h, o.stride.w, o.dilation.h,
+                       o.dilation.w, str(o.pad), o.groups, str(o.epilogue));
   }
   std::string operator()(const op::MatMul& o) const {
     return std::string(o.transpose_a ? " a transposed" : "") + (o.transpose_b ? " b transposed" : "") + str(o.epilogue);
   }
   std::string operator()(const op::Pool2d& o) const {
-    return fmt::format(" {} window ({},{}) stride ({},{}) pad {}", o.fn == op::PoolFn::max ? "max" : "mean", o.window.h, o.window.w, o.stride.h,
-                       o.stride.w, str(o.pad));
+    return fmt::format(" {} window ({},{}) stride ({},{}) pad {}", o.fn == op::PoolFn::max ? "max" : "mean", o.window.h,
+                       o.window.w, o.stride.h, o.stride.w, str(o.pad));
   }
-  std::string operator()(const op::Unary& o) const { return fmt::format(" {} alpha {} beta {}", op::name_of(o.fn), o.alpha, o.beta); }
+  std::string operator()(const op::Unary& o) const {
+    return fmt::format(" {} alpha {} beta {}", op::name_of(o.fn), o.alpha, o.beta);
+  }
   std::string operator()(const op::Reduce& o) const {
-    return fmt::format(" fn {} axes [{},{}){}", static_cast<int>(o.fn), o.axis, o.axis + o.count, o.keepdims ? " kept" : "");
+    return fmt::format(" fn {} axes [{},{}){}", static_cast<int>(o.fn), o.axis, o.axis + o.count,
+                       o.keepdims ? " kept" : "");
   }
-  std::string operator()(const op::Slice& o) const { return fmt::format(" axis {} [{},{})", o.axis, o.begin, o.begin + o.length); }
+  std::string operator()(const op::Slice& o) const {
+    return fmt::format(" axis {} [{},{})", o.axis, o.begin, o.begin + o.length);
+  }
   std::string operator()(const op::Concat& o) const { return fmt::format(" axis {}", o.axis); }
   std::string operator()(const op::Transpose& o) const { return fmt::format(" ({})", fmt::join(o.perm, ",")); }
   std::string operator()(const op::Dropout& o) const { return fmt::format(" {} site {}", o.rate, o.site); }
   std::string operator()(const auto& o) const {
-    if constexpr (requires { o.forward; }) return (*this)(o.forward);
-    else if constexpr (requires { o.log; }) return o.log ? " log" : "";
-    else if constexpr (requires { o.common; }) return fmt::format(" decay {} clipped {}", o.common.weight_decay, o.common.clipped);
-    else return "";
+    if constexpr (requires { o.forward; })
+      return (*this)(o.forward);
+    else if constexpr (requires { o.log; })
+      return o.log ? " log" : "";
+    else if constexpr (requires { o.common; })
+      return fmt::format(" decay {} clipped {}", o.common.weight_decay, o.common.clipped);
+    else
+      return "";
   }
 };
 
@@ -85,12 +94,16 @@ Case with_epilogue(const Gradient& g, const Forward& f, const std::vector<Tensor
   return make(g, operands, fill);
 }
 
-Shape matrix(bool transpose, int64_t rows, int64_t columns) { return transpose ? Shape{columns, rows} : Shape{rows, columns}; }
+Shape matrix(bool transpose, int64_t rows, int64_t columns) {
+  return transpose ? Shape{columns, rows} : Shape{rows, columns};
+}
 std::vector<TensorSpec> factors(const op::MatMul& o, int64_t m, int64_t n, int64_t k) {
   return {f32(matrix(o.transpose_a, m, k)), f32(matrix(o.transpose_b, k, n))};
 }
 
-Fill domain(op::UnaryFn fn) { return fn == op::UnaryFn::log || fn == op::UnaryFn::sqrt ? Fill{.low = 0.1, .high = 2} : wide; }
+Fill domain(op::UnaryFn fn) {
+  return fn == op::UnaryFn::log || fn == op::UnaryFn::sqrt ? Fill{.low = 0.1, .high = 2} : wide;
+}
 
 std::pair<TensorSpec, Fill> class_target(int64_t n, int64_t c, DType dtype) {
   if (dtype == DType::f32) return {f32({n, c}), distribution};
@@ -133,13 +146,17 @@ Case pool2d_grad(const op::Pool2d& o, const Shape& x) {
   SpecList out = infer_node(o, in);
   std::vector<Fill> fill{uniform};
   if (out.size() > 1) fill.push_back(saved);
-  return make(op::Pool2dGrad{o, static_cast<std::int32_t>(x[1]), static_cast<std::int32_t>(x[2])}, std::move(out), fill);
+  return make(op::Pool2dGrad{o, static_cast<std::int32_t>(x[1]), static_cast<std::int32_t>(x[2])}, std::move(out),
+              fill);
 }
 
 Case unary(const op::Unary& o, const Shape& x) { return make(o, {f32(x)}, {domain(o.fn)}); }
-Case unary_grad(const op::Unary& o, const Shape& x) { return make(op::UnaryGrad{o}, {f32(x), f32(x)}, {uniform, saved}); }
+Case unary_grad(const op::Unary& o, const Shape& x) {
+  return make(op::UnaryGrad{o}, {f32(x), f32(x)}, {uniform, saved});
+}
 Case binary(op::BinaryFn fn, const Shape& a, const Shape& b) {
-  return make(op::Binary{fn}, {f32(a), f32(b)}, {uniform, fn == op::BinaryFn::div ? Fill{.low = 0.3, .high = 2} : uniform});
+  return make(op::Binary{fn}, {f32(a), f32(b)},
+              {uniform, fn == op::BinaryFn::div ? Fill{.low = 0.3, .high = 2} : uniform});
 }
 Case pointwise_chain(const op::PointwiseChain& chain, const std::vector<Shape>& operands) {
   std::vector<TensorSpec> in;
@@ -165,16 +182,23 @@ Case correct(int64_t n, int64_t c, DType dtype) {
 }
 Case pair_loss(op::Kind kind, const Shape& s) {
   switch (kind) {
-    case op::kind_of<op::SigmoidCrossEntropy>: return make(op::SigmoidCrossEntropy{}, {f32(s), f32(s)}, {wide, target});
-    case op::kind_of<op::BinaryCrossEntropy>: return make(op::BinaryCrossEntropy{}, {f32(s), f32(s)}, {unit, target});
+    case op::kind_of<op::SigmoidCrossEntropy>:
+      return make(op::SigmoidCrossEntropy{}, {f32(s), f32(s)}, {wide, target});
+    case op::kind_of<op::BinaryCrossEntropy>:
+      return make(op::BinaryCrossEntropy{}, {f32(s), f32(s)}, {unit, target});
     case op::kind_of<op::SigmoidCrossEntropyGrad>:
       return make(op::SigmoidCrossEntropyGrad{}, {f32(s), f32(s), f32(s)}, {uniform, wide, target});
-    default: return make(op::BinaryCrossEntropyGrad{}, {f32(s), f32(s), f32(s)}, {uniform, unit, target});
+    default:
+      return make(op::BinaryCrossEntropyGrad{}, {f32(s), f32(s), f32(s)}, {uniform, unit, target});
   }
 }
 
-Case dropout(float rate, std::int32_t site, const Shape& x) { return make(op::Dropout{rate, site}, {f32(x)}, {uniform}); }
-Case dropout_grad(float rate, const Shape& x) { return make(op::DropoutGrad{rate}, {f32(x), {DType::u8, x}}, {uniform, saved}); }
+Case dropout(float rate, std::int32_t site, const Shape& x) {
+  return make(op::Dropout{rate, site}, {f32(x)}, {uniform});
+}
+Case dropout_grad(float rate, const Shape& x) {
+  return make(op::DropoutGrad{rate}, {f32(x), {DType::u8, x}}, {uniform, saved});
+}
 
 Case transpose(const op::Transpose& o, const Shape& x) { return make(o, {f32(x)}, {uniform}); }
 Case concat(std::int32_t axis, const std::vector<Shape>& parts) {
@@ -211,9 +235,12 @@ Case update(const op::AnyOp& any, int64_t n) {
         using T = std::decay_t<decltype(o)>;
         if constexpr (requires { o.common; }) {
           clipped = o.common.clipped;
-          if constexpr (std::is_same_v<T, op::SgdUpdate>) states = o.momentum != 0.f ? 1 : 0;
-          else if constexpr (std::is_same_v<T, op::RmspropUpdate>) states = o.momentum != 0.f ? 2 : 1;
-          else states = std::is_same_v<T, op::AdagradUpdate> ? 1 : 2;
+          if constexpr (std::is_same_v<T, op::SgdUpdate>)
+            states = o.momentum != 0.f ? 1 : 0;
+          else if constexpr (std::is_same_v<T, op::RmspropUpdate>)
+            states = o.momentum != 0.f ? 2 : 1;
+          else
+            states = std::is_same_v<T, op::AdagradUpdate> ? 1 : 2;
         }
       },
       any);

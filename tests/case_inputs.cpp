@@ -37,8 +37,10 @@ void fill_labels(Array& a, std::int64_t bound, Rng& rng) {
   std::uniform_int_distribution<std::int64_t> draw(0, bound - 1);
   for (std::int64_t i = 0; i < a.size(); ++i) {
     const std::int64_t label = draw(rng);
-    if (a.dtype() == DType::u8) a.values<std::uint8_t>()[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(label);
-    else a.values<std::int32_t>()[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(label);
+    if (a.dtype() == DType::u8)
+      a.values<std::uint8_t>()[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(label);
+    else
+      a.values<std::int32_t>()[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(label);
   }
 }
 
@@ -60,7 +62,8 @@ Array filled(const TensorSpec& spec, const Fill& fill, bool integers, Rng& rng) 
 /// What the forward operation saves, for the gradient operation of a case.
 class Saved {
  public:
-  Saved(const Case& c, std::vector<Array>& in, Rng& rng, std::uint64_t seed) : case_(c), in_(in), rng_(rng), control_(make_control(seed)) {}
+  Saved(const Case& c, std::vector<Array>& in, Rng& rng, std::uint64_t seed)
+      : case_(c), in_(in), rng_(rng), control_(make_control(seed)) {}
 
   void operator()(const op::Conv2dGradInput& o) {
     const Shape& filter = in_[1].shape();
@@ -83,10 +86,14 @@ class Saved {
     in_[1] = forward(o.forward, {fresh({gy[0], o.h, o.w, gy[3]})}, 1);
   }
   void operator()(const op::UnaryGrad& o) {
-    const Array x = filled(case_.in[1], case_.fill[1].kind == Fill::Kind::saved ? range_of(o.forward.fn) : case_.fill[1], case_.integers, rng_);
+    const Array x =
+        filled(case_.in[1], case_.fill[1].kind == Fill::Kind::saved ? range_of(o.forward.fn) : case_.fill[1],
+               case_.integers, rng_);
     in_[1] = op::unary_gradient_reads_output(o.forward.fn) ? forward(o.forward, {x}, 0) : x;
   }
-  void operator()(const op::SoftmaxGrad& o) { in_[1] = forward(op::Softmax{o.log}, {fresh(in_[1].shape(), {.low = -3, .high = 3})}, 0); }
+  void operator()(const op::SoftmaxGrad& o) {
+    in_[1] = forward(op::Softmax{o.log}, {fresh(in_[1].shape(), {.low = -3, .high = 3})}, 0);
+  }
   void operator()(const op::SoftmaxCrossEntropyGrad&) {
     in_[1] = forward(op::SoftmaxCrossEntropy{}, {fresh(in_[1].shape(), {.low = -3, .high = 3}), in_[2]}, 1);
   }
@@ -98,8 +105,12 @@ class Saved {
   static Fill range_of(op::UnaryFn fn) {
     return fn == op::UnaryFn::log || fn == op::UnaryFn::sqrt ? Fill{.low = 0.1, .high = 2} : Fill{.low = -3, .high = 3};
   }
-  Array fresh(const Shape& shape, const Fill& fill = {}) { return filled({DType::f32, shape}, fill, case_.integers, rng_); }
-  Array forward(const op::AnyOp& any, const std::vector<Array>& in, std::size_t output) { return run_reference(any, in, control_).out[output]; }
+  Array fresh(const Shape& shape, const Fill& fill = {}) {
+    return filled({DType::f32, shape}, fill, case_.integers, rng_);
+  }
+  Array forward(const op::AnyOp& any, const std::vector<Array>& in, std::size_t output) {
+    return run_reference(any, in, control_).out[output];
+  }
 
   template <class Contraction>
   void contraction(const Contraction& c, const Array& x, const Array& weights) {

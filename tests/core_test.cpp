@@ -78,7 +78,8 @@ TEST_CASE("two inputs, two weighted losses, metrics by output", "[core]") {
 }
 
 TEST_CASE("frozen parameters keep their bits; a pattern that matches nothing is an error", "[core]") {
-  const nn::Sequential net{nn::Dense{.units = 6, .activation = relu, .name = "encode"}, nn::Dense{.units = 3, .name = "head"}};
+  const nn::Sequential net{nn::Dense{.units = 6, .activation = relu, .name = "encode"},
+                           nn::Dense{.units = 3, .name = "head"}};
   CompileOptions o = toy_options(4, 3);
   o.frozen = {"encode.*"};
   Program p = compile(net, o);
@@ -190,20 +191,23 @@ TEST_CASE("layers: names, attributes and owners are checked", "[core]") {
   const Model m{[=](Values in) { return Values{{"y", layer(in["x"])}}; }};
   (void)compile(m, toy_options(4, 3));
   const Model other{[=](Values in) { return Values{{"y", layer(in["x"])}}; }};
-  CHECK_THROWS_WITH(compile(other, toy_options(4, 3)), Catch::Matchers::Contains("belongs to another model: clone() it"));
+  CHECK_THROWS_WITH(compile(other, toy_options(4, 3)),
+                    Catch::Matchers::Contains("belongs to another model: clone() it"));
   const Model twice{[](Values in) {
     return Values{{"y", nn::Dense{.units = 3, .name = "d"}(nn::Dense{.units = 3, .name = "d"}(in["x"]))}};
   }};
   CHECK_THROWS_WITH(compile(twice, toy_options(4, 3)), Catch::Matchers::Contains("two layers are named 'd'"));
   Scratch scratch;
-  CHECK_THROWS_WITH(layer(scratch(Array(DType::f32, {1, 4}))), Catch::Matchers::Contains("layers are called inside a model"));
+  CHECK_THROWS_WITH(layer(scratch(Array(DType::f32, {1, 4}))),
+                    Catch::Matchers::Contains("layers are called inside a model"));
 }
 
 TEST_CASE("shape errors name the layer and both shapes", "[core]") {
   const nn::Sequential net{nn::Conv2d{.filters = 8, .kernel = {5, 5}, .name = "stem"}};
   CompileOptions o = toy_options(0, 1);
   o.inputs = {{"x", {4, 4, 3}}};
-  CHECK_THROWS_WITH(compile(net, o), Catch::Matchers::Contains("[conv2d] filter (5,5,3,8) does not fit into input (1,4,4,3) in stem"));
+  CHECK_THROWS_WITH(compile(net, o),
+                    Catch::Matchers::Contains("[conv2d] filter (5,5,3,8) does not fit into input (1,4,4,3) in stem"));
 }
 
 TEST_CASE("a label out of range is an error and updates nothing", "[core]") {
@@ -261,7 +265,8 @@ TEST_CASE("second order is a typed error", "[core]") {
   Graph g;
   const Tensor x = g.input("x", {DType::f32, {4}}), y = sum(sigmoid(x));
   const std::vector<ValueId> first = differentiate(g, y.id(), {x.id()});
-  CHECK_THROWS_WITH(differentiate(g, sum(Tensor{&g, first[0]}).id(), {x.id()}), Catch::Matchers::Contains("second order"));
+  CHECK_THROWS_WITH(differentiate(g, sum(Tensor{&g, first[0]}).id(), {x.id()}),
+                    Catch::Matchers::Contains("second order"));
 }
 
 TEST_CASE("eval is a plain tensor library", "[core]") {

@@ -1,6 +1,6 @@
 // Both models against PyTorch: gradients of one step and the parameters after three, from the same weights, batches and
-// dropout masks (tests/golden/make_golden.py). In f64 they agree to 1e-11 of each tensor's largest value; in fp32 Tenon's
-// error against f64 is at most four times PyTorch's own.
+// dropout masks (tests/golden/make_golden.py). In f64 they agree to 1e-11 of each tensor's largest value; in fp32
+// Tenon's error against f64 is at most four times PyTorch's own.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -26,28 +26,47 @@ struct Setup {
 
 Setup mlp() {
   return {"mlp.safetensors",
-          {nn::Dense{.units = 400, .activation = relu, .name = "h1"}, nn::Dense{.units = 400, .activation = relu, .name = "h2"},
-           nn::Dense{.units = 10, .name = "out"}},
-          {{"h1.kernel", {784, 400}, 9, 7}, {"h1.bias", {400}, 4, 6}, {"h2.kernel", {400, 400}, 11, 7}, {"h2.bias", {400}, 4, 6},
-           {"out.kernel", {400, 10}, 15, 7}, {"out.bias", {10}, 4, 6}},
-          {784}, 64, 1096, Sgd{.lr = 0.2f}};
+          {nn::Dense{.units = 400, .activation = relu, .name = "h1"},
+           nn::Dense{.units = 400, .activation = relu, .name = "h2"}, nn::Dense{.units = 10, .name = "out"}},
+          {{"h1.kernel", {784, 400}, 9, 7},
+           {"h1.bias", {400}, 4, 6},
+           {"h2.kernel", {400, 400}, 11, 7},
+           {"h2.bias", {400}, 4, 6},
+           {"out.kernel", {400, 10}, 15, 7},
+           {"out.bias", {10}, 4, 6}},
+          {784},
+          64,
+          1096,
+          Sgd{.lr = 0.2f}};
 }
 
 Setup cnn() {
   return {"cnn.safetensors",
-          {nn::Conv2d{.filters = 32, .activation = relu, .name = "c1"}, nn::Conv2d{.filters = 64, .activation = relu, .name = "c2"},
-           nn::MaxPool2d{}, nn::Dropout{.25f}, nn::Flatten{}, nn::Dense{.units = 128, .activation = relu, .name = "d1"}, nn::Dropout{.5f},
+          {nn::Conv2d{.filters = 32, .activation = relu, .name = "c1"},
+           nn::Conv2d{.filters = 64, .activation = relu, .name = "c2"}, nn::MaxPool2d{}, nn::Dropout{.25f},
+           nn::Flatten{}, nn::Dense{.units = 128, .activation = relu, .name = "d1"}, nn::Dropout{.5f},
            nn::Dense{.units = 10, .activation = softmax, .name = "out"}},
-          {{"c1.kernel", {3, 3, 1, 32}, 9, 6}, {"c1.bias", {32}, 4, 6}, {"c2.kernel", {3, 3, 32, 64}, 10, 7}, {"c2.bias", {64}, 4, 6},
-           {"d1.kernel", {9216, 128}, 13, 9}, {"d1.bias", {128}, 4, 6}, {"out.kernel", {128, 10}, 13, 6}, {"out.bias", {10}, 4, 6}},
-          {28, 28, 1}, 32, 1192, Adadelta{.lr = 1.f, .rho = 0.95f, .epsilon = 1e-7f}};
+          {{"c1.kernel", {3, 3, 1, 32}, 9, 6},
+           {"c1.bias", {32}, 4, 6},
+           {"c2.kernel", {3, 3, 32, 64}, 10, 7},
+           {"c2.bias", {64}, 4, 6},
+           {"d1.kernel", {9216, 128}, 13, 9},
+           {"d1.bias", {128}, 4, 6},
+           {"out.kernel", {128, 10}, 13, 6},
+           {"out.bias", {10}, 4, 6}},
+          {28, 28, 1},
+          32,
+          1192,
+          Adadelta{.lr = 1.f, .rho = 0.95f, .epsilon = 1e-7f}};
 }
 
 using Tensors = std::map<std::string, Array>;
 
 Tensors golden_file(const std::string& name) {
   Tensors all;
-  for (auto& [key, array] : read_safetensors((std::filesystem::path(__FILE__).parent_path() / "golden" / name).string()).tensors) all[key] = array;
+  for (auto& [key, array] :
+       read_safetensors((std::filesystem::path(__FILE__).parent_path() / "golden" / name).string()).tensors)
+    all[key] = array;
   return all;
 }
 
@@ -59,11 +78,12 @@ struct Trained {
 Trained train(const Setup& s, DType dtype, const std::string& providers) {
   const Model model(s.net);
   const bool logits = s.file.starts_with("mlp");
-  Program program = compile(model, {.inputs = {{"x", s.image}},
-                                    .targets = {{"label", {}, DType::i32}},
-                                    .loss = logits ? softmax_crossentropy : categorical_crossentropy,
-                                    .optimizer = s.optimizer,
-                                    .run = {.device = "cpu", .providers = providers, .seed = golden::seed, .dtype = dtype}});
+  Program program =
+      compile(model, {.inputs = {{"x", s.image}},
+                      .targets = {{"label", {}, DType::i32}},
+                      .loss = logits ? softmax_crossentropy : categorical_crossentropy,
+                      .optimizer = s.optimizer,
+                      .run = {.device = "cpu", .providers = providers, .seed = golden::seed, .dtype = dtype}});
   for (std::uint32_t t = 0; t < s.parameters.size(); ++t)
     program.parameters().set(s.parameters[t].name, golden::weights(s.parameters[t], t, dtype));
   Trained result;
@@ -117,7 +137,8 @@ void check_f64(const Setup& s) {
   Tensors expected = golden_file(s.file);
   const Trained found = train(s, DType::f64, "reference");
   for (std::size_t i = 0; i < found.losses.size(); ++i)
-    CHECK(std::abs(found.losses[i] - expected["loss64"].at(static_cast<std::int64_t>(i))) <= tolerance * found.losses[i]);
+    CHECK(std::abs(found.losses[i] - expected["loss64"].at(static_cast<std::int64_t>(i))) <=
+          tolerance * found.losses[i]);
   for (const char* kind : {"gradient", "parameter"})
     for (std::uint32_t t = 0; t < s.parameters.size(); ++t) {
       const std::string& name = s.parameters[t].name;
@@ -136,12 +157,14 @@ void check_f64(const Setup& s) {
 void check_fp32(const Setup& s, const std::string& providers) {
   Tensors expected = golden_file(s.file);
   const Trained found = train(s, DType::f32, providers);
-  fmt::print("\n{}, fp32 error against f64 (root mean square): Tenon {}, PyTorch, ratio\n", s.file, providers.empty() ? "(best rows)" : providers);
+  fmt::print("\n{}, fp32 error against f64 (root mean square): Tenon {}, PyTorch, ratio\n", s.file,
+             providers.empty() ? "(best rows)" : providers);
   for (const char* kind : {"gradient", "parameter"})
     for (std::uint32_t t = 0; t < s.parameters.size(); ++t) {
       const std::string& name = s.parameters[t].name;
       const Array& array = (kind == std::string("gradient") ? found.gradients : found.parameters).at(name);
-      const Array &exact = expected.at(fmt::format("{}64.{}", kind, name)), &theirs = expected.at(fmt::format("{}32.{}", kind, name));
+      const Array &exact = expected.at(fmt::format("{}64.{}", kind, name)),
+                  &theirs = expected.at(fmt::format("{}32.{}", kind, name));
       const auto at = golden::coordinates(t, array.size(), s.most_coordinates);
       // An error below one rounding of the values says nothing.
       const double rounding = 0x1p-24 * norm(exact) / std::sqrt(static_cast<double>(exact.size()));

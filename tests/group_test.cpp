@@ -51,7 +51,8 @@ std::vector<std::vector<std::byte>> run(const Graph& g, const RowSet& rows, int 
   runner.run(in, control, threads);
   std::vector<std::vector<std::byte>> found;
   for (const auto* roles : {&plan.outputs, &plan.observed})
-    for (const Readable& r : *roles) found.emplace_back(runner.address(r.home), runner.address(r.home) + r.spec.bytes());
+    for (const Readable& r : *roles)
+      found.emplace_back(runner.address(r.home), runner.address(r.home) + r.spec.bytes());
   found.emplace_back(gradients.bytes(), gradients.bytes() + (1 << 20));
   return found;
 }
@@ -140,9 +141,13 @@ TEST_CASE("inner values that somebody reads stay", "[group]") {
       output(to, abs(square(inner)));
     };
   };
-  SECTION("nobody") { CHECK(chains(grouped(build([](Graph&, Tensor) {}))) == std::vector<int>{4}); }
+  SECTION("nobody") {
+    CHECK(chains(grouped(build([](Graph&, Tensor) {}))) == std::vector<int>{4});
+  }
   SECTION("an observer") {
-    CHECK(chains(grouped(build([](Graph& g, Tensor t) { g.observed.push_back({"inner", t.id()}); }))) == std::vector<int>{2, 2});
+    CHECK(chains(grouped(build([](Graph& g, Tensor t) {
+            g.observed.push_back({"inner", t.id()});
+          }))) == std::vector<int>{2, 2});
   }
   SECTION("an output") {
     CHECK(chains(grouped(build([](Graph& g, Tensor t) { output(g, t); }))) == std::vector<int>{2, 2});
@@ -154,12 +159,16 @@ TEST_CASE("inner values that somebody reads stay", "[group]") {
     CHECK(chains(grouped(build([](Graph& g, Tensor t) { output(g, reshape(t, {200})); }))) == std::vector<int>{2, 2});
   }
   SECTION("the optimizer, in the gradient slab") {
-    const Graph g = grouped(build([](Graph& to, Tensor t) { to.values[static_cast<std::size_t>(t.id())].home = {Space::gradients, 512}; }));
+    const Graph g = grouped(build([](Graph& to, Tensor t) {
+      to.values[static_cast<std::size_t>(t.id())].home = {Space::gradients, 512};
+    }));
     CHECK(chains(g) == std::vector<int>{2, 2});
   }
   SECTION("an assignment") {
     Graph g;
-    build([](Graph& to, Tensor t) { to.assignments.emplace_back(to.add_value(to.spec(t.id()), {Space::parameters, 0}), t.id()); })(g, DType::f32);
+    build([](Graph& to, Tensor t) {
+      to.assignments.emplace_back(to.add_value(to.spec(t.id()), {Space::parameters, 0}), t.id());
+    })(g, DType::f32);
     group(g, rows_of(""));
     CHECK(chains(g) == std::vector<int>{2, 2});
   }

@@ -5,8 +5,8 @@
 
 namespace tenon::tests {
 
-/// Instructions whose results stay of the size of the operands, so that f32 and f64 overflow alike: products and gradients
-/// take one operand from outside.
+/// Instructions whose results stay of the size of the operands, so that f32 and f64 overflow alike: products and
+/// gradients take one operand from outside.
 inline Case random_chain(Draw& d) {
   using Chain = op::PointwiseChain;
   using enum op::UnaryFn;
@@ -16,7 +16,9 @@ inline Case random_chain(Draw& d) {
   for (int i = 0; i < full + singles; ++i) operands.push_back(i < full ? shape : i % 2 == 0 ? Shape{} : Shape{1});
   Chain chain;
   for (const int count = d.small(2, Chain::max_count); chain.count < count; ++chain.count) {
-    const auto earlier = [&] { return static_cast<std::uint8_t>(Chain::max_operands + chain.count - d.small(1, std::min(chain.count, 3))); };
+    const auto earlier = [&] {
+      return static_cast<std::uint8_t>(Chain::max_operands + chain.count - d.small(1, std::min(chain.count, 3)));
+    };
     const auto outside = [&](int most) { return static_cast<std::uint8_t>(d.small(0, most - 1)); };
     Chain::Instruction x{.alpha = 0.7f, .beta = -0.4f};
     x.form = d.of({Chain::Form::unary, Chain::Form::unary_grad, Chain::Form::binary, Chain::Form::binary});
@@ -24,8 +26,10 @@ inline Case random_chain(Draw& d) {
     x.b = outside(x.form == Chain::Form::binary ? full + singles : full);
     if (x.form == Chain::Form::binary) {
       const auto fn = d.of({op::BinaryFn::add, op::BinaryFn::sub, op::BinaryFn::mul});
-      if (fn != op::BinaryFn::mul && chain.count > 0 && d.chance(0.4)) x.b = earlier();
-      else if (d.chance(0.3)) std::swap(x.a, x.b);
+      if (fn != op::BinaryFn::mul && chain.count > 0 && d.chance(0.4))
+        x.b = earlier();
+      else if (d.chance(0.3))
+        std::swap(x.a, x.b);
       x.fn = static_cast<std::uint8_t>(fn);
     } else {
       x.fn = static_cast<std::uint8_t>(d.of({relu, leaky_relu, elu, gelu, silu, sigmoid, tanh, affine, abs}));

@@ -35,7 +35,8 @@ class Draw {
       for (const std::int64_t e : edges_)
         if (e <= most) fitting.push_back(e);
       if (!fitting.empty()) {
-        const std::int64_t e = fitting[static_cast<std::size_t>(between(0, static_cast<std::int64_t>(fitting.size()) - 1))];
+        const std::int64_t e =
+            fitting[static_cast<std::size_t>(between(0, static_cast<std::int64_t>(fitting.size()) - 1))];
         return std::max<std::int64_t>(1, e + between(-1, 1));
       }
     }

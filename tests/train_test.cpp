@@ -29,8 +29,8 @@ std::pair<double, double> losses(Trainer& t, const Dataset& data, std::int64_t b
   return {first, last};
 }
 
-/// One epoch of the perceptron. Means over minibatches, because with a rate of 0.2 single steps swing: over five seeds the
-/// mean loss falls from 0.74..0.78 in the first tenth to 0.13..0.15 in the last.
+/// One epoch of the perceptron. Means over minibatches, because with a rate of 0.2 single steps swing: over five seeds
+/// the mean loss falls from 0.74..0.78 in the first tenth to 0.13..0.15 in the last.
 void check_sweep(Trainer& t, const Dataset& data) {
   const auto [first, last] = losses(t, data, 64, 938);
   CHECK(first > 0.6);
@@ -51,7 +51,8 @@ TEST_CASE("one sweep of MNIST teaches the perceptron", "[train]") {
 TEST_CASE("ten sweeps of CNTK's minibatches are 9375 updates", "[train]") {
   TENON_REQUIRE_MNIST(data);
   // The count only: a small model on the same data.
-  Trainer t{nn::Sequential{nn::Flatten{}, nn::Dense{.units = 10}}, {.loss = softmax_crossentropy, .optimizer = Sgd{.lr = 0.1f}}};
+  Trainer t{nn::Sequential{nn::Flatten{}, nn::Dense{.units = 10}},
+            {.loss = softmax_crossentropy, .optimizer = Sgd{.lr = 0.1f}}};
   const History h = t.fit(data.train, {.batch_size = 64, .epochs = 10, .updates = 9375});
   CHECK(h.summary.steps == 9375);
   CHECK(h.epochs.size() == 10);
@@ -63,7 +64,8 @@ TEST_CASE("ten sweeps of CNTK's minibatches are 9375 updates", "[train]") {
 TEST_CASE("one epoch of MNIST teaches the convolutional network", "[train]") {
   TENON_REQUIRE_MNIST(data);
   Trainer t = trainer(true);
-  const History h = t.fit(data.train, {.batch_size = 128, .epochs = 1, .validation = data.test, .validation_batch = 500});
+  const History h =
+      t.fit(data.train, {.batch_size = 128, .epochs = 1, .validation = data.test, .validation_batch = 500});
   CHECK(h.epochs[0].steps == 469);
   CHECK(h["val_accuracy"][0] > 0.975);
 }

@@ -1,5 +1,5 @@
-// Names take turns within a round, so that whatever slows the machine down for a while slows all of them; the median over
-// the rounds stands in the table, and the distance between the 10th and the 90th percentile beside it.
+// Names take turns within a round, so that whatever slows the machine down for a while slows all of them; the median
+// over the rounds stands in the table, and the distance between the 10th and the 90th percentile beside it.
 #include "bench/support/compare.hpp"
 
 #include <fmt/format.h>
@@ -52,7 +52,9 @@ class Contender {
   }
 
  private:
-  static bool device_name(const std::string& name) { return name == "cpu" || name == "cuda" || name.starts_with("cuda:"); }
+  static bool device_name(const std::string& name) {
+    return name == "cpu" || name == "cuda" || name.starts_with("cuda:");
+  }
 
   std::string name_;
   bool is_device_;
@@ -129,15 +131,17 @@ void print_table(const std::vector<Line>& lines, const std::vector<Contender>& c
   fmt::print("{}\n{}\n", head, rule);
   for (const Line& line : lines) {
     const bool arithmetic = is_contraction(line.problem->problem.kind);
-    std::string text = fmt::format("| {} | {} |", line.problem->name, line.alive < 1 ? fmt::format("{:.2f}", line.alive) : "");
+    std::string text =
+        fmt::format("| {} | {} |", line.problem->name, line.alive < 1 ? fmt::format("{:.2f}", line.alive) : "");
     for (const Result& r : line.results) {
       if (!r.ran()) {
         text += " refuses | | | |";
         continue;
       }
       const double work = arithmetic ? line.problem->cost.flops : line.problem->cost.bytes;
-      text += fmt::format(" {} | {:.0f} % | {:.1f} {} | {:.0f} % |", time_text(r.median()), 100 * r.spread() / r.median(),
-                          work / r.median() * 1e-9, arithmetic ? "GFLOP/s" : "GB/s", 100 * share_of_peak(line, r, peaks));
+      text +=
+          fmt::format(" {} | {:.0f} % | {:.1f} {} | {:.0f} % |", time_text(r.median()), 100 * r.spread() / r.median(),
+                      work / r.median() * 1e-9, arithmetic ? "GFLOP/s" : "GB/s", 100 * share_of_peak(line, r, peaks));
     }
     for (std::size_t i = 1; i < line.results.size(); ++i) {
       const bool both = line.results[0].ran() && line.results[i].ran();
@@ -163,7 +167,10 @@ json to_json(const Line& line, const std::vector<Contender>& contenders, const P
                                      {"gbs", line.problem->cost.bytes / r.median() * 1e-9},
                                      {"percent_of_peak", 100 * share_of_peak(line, r, peaks)}};
   }
-  return {{"name", line.problem->name}, {"problem", line.problem->problem.str()}, {"alive", line.alive}, {"results", results}};
+  return {{"name", line.problem->name},
+          {"problem", line.problem->problem.str()},
+          {"alive", line.alive},
+          {"results", results}};
 }
 
 void print_json(const std::vector<Line>& lines, const std::vector<Contender>& contenders, const CompareOptions& o,
@@ -171,9 +178,14 @@ void print_json(const std::vector<Line>& lines, const std::vector<Contender>& co
   json fma = json::object(), rows = json::array();
   for (const std::string& isa : peaks.instruction_sets()) fma[isa] = peaks.flops("." + isa) * 1e-9;
   for (const Line& line : lines) rows.push_back(to_json(line, contenders, peaks));
-  const json all{{"device", contenders[0].device().name()}, {"description", contenders[0].device().description()},
-                 {"threads", o.threads}, {"rounds", o.rounds}, {"fma_peak_gflops", fma},
-                 {"copy_peak_gbs", peaks.bandwidth() * 1e-9}, {"copy_bytes", peaks.copy_bytes()}, {"rows", rows}};
+  const json all{{"device", contenders[0].device().name()},
+                 {"description", contenders[0].device().description()},
+                 {"threads", o.threads},
+                 {"rounds", o.rounds},
+                 {"fma_peak_gflops", fma},
+                 {"copy_peak_gbs", peaks.bandwidth() * 1e-9},
+                 {"copy_bytes", peaks.copy_bytes()},
+                 {"rows", rows}};
   fmt::print("{}\n", all.dump(2));
 }
 
@@ -191,8 +203,10 @@ void compare(const std::vector<BenchProblem>& problems, const CompareOptions& o,
     if (lines.size() % 4 == 0) peaks.measure();
   }
   if (lines.empty()) throw UsageError(fmt::format("[--compare] no problem that {} takes", fmt::join(o.names, " or ")));
-  if (o.json) print_json(lines, contenders, o, peaks);
-  else print_table(lines, contenders, o, peaks);
+  if (o.json)
+    print_json(lines, contenders, o, peaks);
+  else
+    print_table(lines, contenders, o, peaks);
 }
 
 }  // namespace tenon::bench

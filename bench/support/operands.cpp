@@ -1,5 +1,5 @@
-// Operands of the problems. What a fused contraction saves for its gradient is drawn with a stated share of live terms: the
-// speed of kernels that skip dead terms depends on it, and a fresh model's share is not that of a trained one.
+// Operands of the problems. What a fused contraction saves for its gradient is drawn with a stated share of live terms:
+// the speed of kernels that skip dead terms depends on it, and a fresh model's share is not that of a trained one.
 #include <algorithm>
 #include <random>
 
@@ -48,12 +48,15 @@ std::vector<Array> draw_operands(const BenchProblem& p, double alive) {
   const op::Epilogue* e = undone(p.form.op);
   if (e == nullptr || !e->gradient_reads_saved()) return tests::make_inputs(p.form, seed);
   tests::Case form = p.form;
-  form.fill[2] = e->saves_mask() ? tests::Fill{.kind = tests::Fill::Kind::labels, .bound = 4} : tests::Fill{.low = 0.1, .high = 1};
+  form.fill[2] =
+      e->saves_mask() ? tests::Fill{.kind = tests::Fill::Kind::labels, .bound = 4} : tests::Fill{.low = 0.1, .high = 1};
   std::vector<Array> in = tests::make_inputs(form, seed);
   const double share = alive_share(p, alive);
   // A pooled byte stands for four elements of which one can be alive.
-  if (e->saves_mask()) draw_mask(in[2], e->pool ? 4 * share : share, e->pool);
-  else gate(in[2], share);
+  if (e->saves_mask())
+    draw_mask(in[2], e->pool ? 4 * share : share, e->pool);
+  else
+    gate(in[2], share);
   return in;
 }
 

@@ -1,5 +1,5 @@
-// Twelve independent chains a thread keep both FMA units busy: a chain's next FMA waits four or five cycles for the last.
-// The seeds differ at run time, or the compiler would see twelve equal chains and keep one.
+// Twelve independent chains a thread keep both FMA units busy: a chain's next FMA waits four or five cycles for the
+// last. The seeds differ at run time, or the compiler would see twelve equal chains and keep one.
 #include "bench/support/peak.hpp"
 
 #include <fmt/format.h>
@@ -33,17 +33,18 @@ struct FmaLoop {
 
 #if defined(__x86_64__)
 // STEP(a) is the next value of a chain.
-#define TENON_FMA_LOOP(NAME, TARGET, V, SET, ADD, STORE, STEP)                                                     \
-  __attribute__((target(TARGET))) void NAME(std::int64_t iterations, const float* seed, float* out) {              \
-    V a0 = SET(seed[0]), a1 = SET(seed[1]), a2 = SET(seed[2]), a3 = SET(seed[3]), a4 = SET(seed[4]);               \
-    V a5 = SET(seed[5]), a6 = SET(seed[6]), a7 = SET(seed[7]), a8 = SET(seed[8]), a9 = SET(seed[9]);               \
-    V a10 = SET(seed[10]), a11 = SET(seed[11]);                                                                    \
-    const V m = SET(seed[12]), c = SET(seed[13]);                                                                  \
-    for (std::int64_t i = 0; i < iterations; ++i) {                                                                \
-      a0 = STEP(a0), a1 = STEP(a1), a2 = STEP(a2), a3 = STEP(a3), a4 = STEP(a4), a5 = STEP(a5);                    \
-      a6 = STEP(a6), a7 = STEP(a7), a8 = STEP(a8), a9 = STEP(a9), a10 = STEP(a10), a11 = STEP(a11);                \
-    }                                                                                                              \
-    STORE(out, ADD(ADD(ADD(ADD(a0, a1), ADD(a2, a3)), ADD(ADD(a4, a5), ADD(a6, a7))), ADD(ADD(a8, a9), ADD(a10, a11)))); \
+#define TENON_FMA_LOOP(NAME, TARGET, V, SET, ADD, STORE, STEP)                                                      \
+  __attribute__((target(TARGET))) void NAME(std::int64_t iterations, const float* seed, float* out) {               \
+    V a0 = SET(seed[0]), a1 = SET(seed[1]), a2 = SET(seed[2]), a3 = SET(seed[3]), a4 = SET(seed[4]);                \
+    V a5 = SET(seed[5]), a6 = SET(seed[6]), a7 = SET(seed[7]), a8 = SET(seed[8]), a9 = SET(seed[9]);                \
+    V a10 = SET(seed[10]), a11 = SET(seed[11]);                                                                     \
+    const V m = SET(seed[12]), c = SET(seed[13]);                                                                   \
+    for (std::int64_t i = 0; i < iterations; ++i) {                                                                 \
+      a0 = STEP(a0), a1 = STEP(a1), a2 = STEP(a2), a3 = STEP(a3), a4 = STEP(a4), a5 = STEP(a5);                     \
+      a6 = STEP(a6), a7 = STEP(a7), a8 = STEP(a8), a9 = STEP(a9), a10 = STEP(a10), a11 = STEP(a11);                 \
+    }                                                                                                               \
+    STORE(out,                                                                                                      \
+          ADD(ADD(ADD(ADD(a0, a1), ADD(a2, a3)), ADD(ADD(a4, a5), ADD(a6, a7))), ADD(ADD(a8, a9), ADD(a10, a11)))); \
   }
 #define TENON_STEP_512(a) _mm512_fmadd_ps(a, m, c)
 #define TENON_STEP_256(a) _mm256_fmadd_ps(a, m, c)
@@ -149,7 +150,8 @@ Peaks::Peaks(int threads) : threads_(std::max(threads, 1)), copy_bytes_(bytes_of
 
 void Peaks::measure() {
   const std::vector<FmaLoop> list = loops();
-  for (std::size_t i = 0; i < list.size(); ++i) levels_[i].flops = std::max(levels_[i].flops, fma_rate(list[i], threads_));
+  for (std::size_t i = 0; i < list.size(); ++i)
+    levels_[i].flops = std::max(levels_[i].flops, fma_rate(list[i], threads_));
   bandwidth_ = std::max(bandwidth_, copy_rate(source_, target_, threads_));
 }
 

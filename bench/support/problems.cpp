@@ -1,5 +1,5 @@
-// What a step of the two MNIST models runs: the fused operations, and the same apart, as a provider without epilogues gets
-// them.
+// What a step of the two MNIST models runs: the fused operations, and the same apart, as a provider without epilogues
+// gets them.
 #include "bench/support/problems.hpp"
 
 #include "tests/case_forms.hpp"
@@ -107,8 +107,9 @@ std::vector<BenchProblem> test_problems() {
 }
 
 bool is_contraction(op::Kind kind) {
-  return kind == op::kind_of<op::Conv2d> || kind == op::kind_of<op::Conv2dGradInput> || kind == op::kind_of<op::Conv2dGradFilter> ||
-         kind == op::kind_of<op::MatMul> || kind == op::kind_of<op::MatMulGradA> || kind == op::kind_of<op::MatMulGradB>;
+  return kind == op::kind_of<op::Conv2d> || kind == op::kind_of<op::Conv2dGradInput> ||
+         kind == op::kind_of<op::Conv2dGradFilter> || kind == op::kind_of<op::MatMul> ||
+         kind == op::kind_of<op::MatMulGradA> || kind == op::kind_of<op::MatMulGradB>;
 }
 
 }  // namespace tenon::bench

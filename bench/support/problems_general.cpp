@@ -87,9 +87,10 @@ void add_rows(List& list) {
 void add_pools(List& list) {
   for (const PoolFn fn : {PoolFn::max, PoolFn::avg}) {
     const std::string kind = fn == PoolFn::max ? "max_" : "mean_";
-    const std::pair<const char*, op::Pool2d> forms[] = {{"2x2_56x56x64", {.fn = fn}},
-                                                        {"3x3s2_56x56x64", {.fn = fn, .window = {3, 3}, .stride = {2, 2}}},
-                                                        {"global_56x56x64", {.fn = fn, .window = {56, 56}, .stride = {56, 56}}}};
+    const std::pair<const char*, op::Pool2d> forms[] = {
+        {"2x2_56x56x64", {.fn = fn}},
+        {"3x3s2_56x56x64", {.fn = fn, .window = {3, 3}, .stride = {2, 2}}},
+        {"global_56x56x64", {.fn = fn, .window = {56, 56}, .stride = {56, 56}}}};
     for (const auto& [label, pool] : forms) {
       list.add(label, form::pool2d(pool, map));
       list.add(kind + label, form::pool2d_grad(pool, map));

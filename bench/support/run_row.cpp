@@ -17,7 +17,10 @@ Operands::Operands(const BenchProblem& p, double alive) : in(draw_operands(p, al
 }
 
 BoundRow::BoundRow(std::string provider, Step step, std::shared_ptr<Operands> operands, int threads)
-    : provider_(std::move(provider)), step_(std::move(step)), operands_(std::move(operands)), control_(std::make_unique<Control>()) {
+    : provider_(std::move(provider)),
+      step_(std::move(step)),
+      operands_(std::move(operands)),
+      control_(std::make_unique<Control>()) {
   if (step_.workspace > 0) workspace_ = Array(DType::u8, {static_cast<std::int64_t>(step_.workspace)});
   *control_ = tests::make_control(1);
   call_.in = operands_->in_pointers.data();

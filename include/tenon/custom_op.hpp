@@ -16,7 +16,7 @@ struct CustomVjp {
 };
 
 struct CustomKernel {
-  std::string provider;                                          // "user.cpu"
+  std::string provider;  // "user.cpu"
   Bound (*bind)(const Problem&, const Kernel& row) = nullptr;
 };
 

@@ -38,9 +38,10 @@ struct GradReport {
 using TensorFunction = std::function<Tensor(const std::vector<Tensor>&)>;
 
 /// Compares the gradient of f at `inputs` with (f(x-2h) - 8 f(x-h) + 8 f(x+h) - f(x+2h)) / 12h, in f64 on the
-/// reference provider, h = eps^(1/5) max(1, |x|). A result that is no scalar counts by a fixed random weighting. Integer
-/// inputs are not differentiated. Where the difference quotient disagrees, smaller steps are tried; a coordinate that
-/// still lies within 2h of a kink is skipped, counted and named in the text. Throws UsageError where f does.
+/// reference provider, h = eps^(1/5) max(1, |x|). A result that is no scalar counts by a fixed random weighting.
+/// Integer inputs are not differentiated. Where the difference quotient disagrees, smaller steps are tried; a
+/// coordinate that still lies within 2h of a kink is skipped, counted and named in the text. Throws UsageError where f
+/// does.
 [[nodiscard]] GradReport gradcheck(const TensorFunction& f, const std::vector<Array>& inputs,
                                    const GradcheckOptions& options = {});
 
@@ -77,14 +78,16 @@ Tensor call_any(const F& f, const std::vector<Tensor>& t, std::index_sequence<I.
 }
 template <class F>
 TensorFunction as_tensor_function(F f) {
-  return [f = std::move(f)](const std::vector<Tensor>& t) { return call_any(f, t, std::make_index_sequence<max_arity>()); };
+  return [f = std::move(f)](const std::vector<Tensor>& t) {
+    return call_any(f, t, std::make_index_sequence<max_arity>());
+  };
 }
 }  // namespace detail
 
 /// The same for a function of as many Tensors as there are arrays: gradcheck([](Tensor x, Tensor w) {...}, {x0, w0}).
 template <class F>
-  requires(!std::is_invocable_r_v<Tensor, const F&, const std::vector<Tensor>&>)
-[[nodiscard]] GradReport gradcheck(F f, const std::vector<Array>& inputs, const GradcheckOptions& options = {}) {
+requires(!std::is_invocable_r_v<Tensor, const F&, const std::vector<Tensor>&>) [[nodiscard]] GradReport
+    gradcheck(F f, const std::vector<Array>& inputs, const GradcheckOptions& options = {}) {
   return gradcheck(detail::as_tensor_function(std::move(f)), inputs, options);
 }
 
@@ -121,8 +124,9 @@ struct ProviderReport {
 [[nodiscard]] ProviderReport check_providers(const TensorFunction& f, const std::vector<Array>& inputs,
                                              const ProviderCheckOptions& options = {});
 template <class F>
-  requires(!std::is_invocable_r_v<Tensor, const F&, const std::vector<Tensor>&> && !std::is_same_v<F, CustomFunction>)
-[[nodiscard]] ProviderReport check_providers(F f, const std::vector<Array>& inputs, const ProviderCheckOptions& options = {}) {
+requires(!std::is_invocable_r_v<Tensor, const F&, const std::vector<Tensor>&> && !std::is_same_v<F, CustomFunction>)
+    [[nodiscard]] ProviderReport
+    check_providers(F f, const std::vector<Array>& inputs, const ProviderCheckOptions& options = {}) {
   return check_providers(detail::as_tensor_function(std::move(f)), inputs, options);
 }
 

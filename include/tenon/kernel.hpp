@@ -84,9 +84,9 @@ struct Edges {
 
 struct Kernel {
   op::Kind op = -1;
-  std::string_view provider;                               // "cpu.avx512"
-  bool canonical = false;                                  // computes in the order of kernels/common/order.hpp
-  bool naive = false;                                      // a fallback that warns when nobody asked for it
+  std::string_view provider;  // "cpu.avx512"
+  bool canonical = false;     // computes in the order of kernels/common/order.hpp
+  bool naive = false;         // a fallback that warns when nobody asked for it
   Edges edges{};
   Bound (*bind)(const Problem&, const Kernel& row) = nullptr;
   const void* impl = nullptr;  // what several rows share: the table of an instruction set

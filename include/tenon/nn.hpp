@@ -111,8 +111,8 @@ struct ActivationLayer {
 class Layer {
  public:
   template <class F>
-    requires std::invocable<const F&, Tensor> && (!std::same_as<std::decay_t<F>, Layer>)
-  Layer(F f) : call_(f) {  // NOLINT: every callable is a layer
+  requires std::invocable<const F&, Tensor> &&(!std::same_as<std::decay_t<F>, Layer>)Layer(F f)
+      : call_(f) {  // NOLINT: every callable is a layer
     if constexpr (requires { f.config(); }) config_ = [f] { return f.config(); };
     if constexpr (std::same_as<std::decay_t<F>, Activation>) *this = Layer(ActivationLayer{.activation = f});
   }

@@ -23,7 +23,20 @@ struct Pad {
 };
 
 enum class UnaryFn : std::uint8_t {
-  identity, relu, leaky_relu, elu, gelu, silu, sigmoid, tanh, affine, exp, log, sqrt, square, abs
+  identity,
+  relu,
+  leaky_relu,
+  elu,
+  gelu,
+  silu,
+  sigmoid,
+  tanh,
+  affine,
+  exp,
+  log,
+  sqrt,
+  square,
+  abs
 };
 
 /// Absorbed tail of a contraction, applied in this order: bias, activation, 2x2 max-pool of stride 2, dropout.
@@ -41,9 +54,7 @@ struct Epilogue {
   [[nodiscard]] bool saves_mask() const { return pool || dropout > 0.f; }
   [[nodiscard]] bool any() const { return bias || pool || dropout > 0.f || activation != UnaryFn::identity; }
   /// The gradient reads a saved value: the mask, or the output where there is only an activation.
-  [[nodiscard]] bool gradient_reads_saved() const {
-    return saves_mask() || activation != UnaryFn::identity;
-  }
+  [[nodiscard]] bool gradient_reads_saved() const { return saves_mask() || activation != UnaryFn::identity; }
   friend bool operator==(const Epilogue&, const Epilogue&) = default;
 };
 
@@ -223,9 +234,10 @@ struct PointwiseChain {  // up to 8 operands, each of the full element count or 
   Instruction code[max_count] = {};
 };
 
-// --- UpdateOp: writes its first operands in place ---------------------------------------------------------------------
-// Operands are ranges of the slabs: parameters, gradients, then the optimizer's own, then [clip scale].
-// A non-zero `halt` in the control block turns each into a no-op.
+// --- UpdateOp: writes its first operands in place
+// --------------------------------------------------------------------- Operands are ranges of the slabs: parameters,
+// gradients, then the optimizer's own, then [clip scale]. A non-zero `halt` in the control block turns each into a
+// no-op.
 struct UpdateCommon {
   float lr_scale = 1.f;
   float weight_decay = 0.f;
@@ -278,10 +290,10 @@ struct CheckFinite {  // loss: sets halt when it is not finite
 using Op = std::variant<Conv2d, MatMul, BiasAdd, Pool2d, Unary, Binary, Softmax, SoftmaxCrossEntropy,
                         SigmoidCrossEntropy, BinaryCrossEntropy, Dropout, Reshape, Transpose, Concat, Slice, Gather,
                         Reduce, BroadcastTo, Correct, CustomOp>;
-using GradOp = std::variant<Conv2dGradInput, Conv2dGradFilter, MatMulGradA, MatMulGradB, BiasGrad, Pool2dGrad,
-                            UnaryGrad, SoftmaxGrad, SoftmaxCrossEntropyGrad, SigmoidCrossEntropyGrad,
-                            BinaryCrossEntropyGrad, DropoutGrad, SliceGrad, GatherGrad, ReduceSelectGrad,
-                            PointwiseChain>;
+using GradOp =
+    std::variant<Conv2dGradInput, Conv2dGradFilter, MatMulGradA, MatMulGradB, BiasGrad, Pool2dGrad, UnaryGrad,
+                 SoftmaxGrad, SoftmaxCrossEntropyGrad, SigmoidCrossEntropyGrad, BinaryCrossEntropyGrad, DropoutGrad,
+                 SliceGrad, GatherGrad, ReduceSelectGrad, PointwiseChain>;
 using UpdateOp = std::variant<SgdUpdate, AdadeltaUpdate, AdagradUpdate, RmspropUpdate, AdamUpdate, AccumulateGrad,
                               ClipNorm, AssignEma, CheckFinite>;
 
@@ -337,8 +349,10 @@ inline constexpr Kind kinds = static_cast<Kind>(std::variant_size_v<AnyOp>);
     case UnaryFn::sigmoid:
     case UnaryFn::tanh:
     case UnaryFn::exp:
-    case UnaryFn::sqrt: return true;
-    default: return false;
+    case UnaryFn::sqrt:
+      return true;
+    default:
+      return false;
   }
 }
 

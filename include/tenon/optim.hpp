@@ -12,7 +12,8 @@ class LearningRate {
   LearningRate(float value) : base_(value) {}  // NOLINT: a float is a learning rate
   LearningRate(double value) : base_(static_cast<float>(value)) {}
   LearningRate(int value) : base_(static_cast<float>(value)) {}
-  LearningRate(Kind kind, float base, float other, std::int64_t length) : kind_(kind), base_(base), other_(other), length_(length) {}
+  LearningRate(Kind kind, float base, float other, std::int64_t length)
+      : kind_(kind), base_(base), other_(other), length_(length) {}
 
   [[nodiscard]] float at(std::int64_t update) const;
   /// The same schedule after a linear climb from 0 over the first `updates`.

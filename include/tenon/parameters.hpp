@@ -25,7 +25,8 @@ struct Initializer {
 inline constexpr Initializer zeros{};
 inline constexpr Initializer ones{Initializer::Kind::constant, Initializer::Fan::none, 1.f, "ones"};
 /// Glorot and Bengio 2010: variance 2 / (fan_in + fan_out).
-inline constexpr Initializer glorot_uniform{Initializer::Kind::uniform, Initializer::Fan::average, 1.f, "glorot_uniform"};
+inline constexpr Initializer glorot_uniform{Initializer::Kind::uniform, Initializer::Fan::average, 1.f,
+                                            "glorot_uniform"};
 inline constexpr Initializer glorot_normal{Initializer::Kind::normal, Initializer::Fan::average, 1.f, "glorot_normal"};
 /// He et al. 2015: variance 2 / fan_in.
 inline constexpr Initializer he_uniform{Initializer::Kind::uniform, Initializer::Fan::in, 2.f, "he_uniform"};
@@ -40,7 +41,7 @@ struct Parameter {
   std::string name;  // "conv2d.kernel"
   Shape shape;
   Initializer init;
-  bool trainable = true;   // false: state that a step writes itself
+  bool trainable = true;    // false: state that a step writes itself
   std::int64_t offset = 0;  // elements from the start of every slab
 };
 

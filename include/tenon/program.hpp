@@ -24,7 +24,7 @@ class Model {
  public:
   Model(const nn::Sequential& net);  // NOLINT: a Sequential is a model from "x" to "y"
   template <class F>
-    requires std::is_invocable_r_v<Values, const F&, Values>
+  requires std::is_invocable_r_v<Values, const F&, Values>
   explicit Model(F f) : Model(std::function<Values(Values)>(std::move(f)), std::make_shared<Parameters>()) {}
   Model(std::function<Values(Values)> f, std::shared_ptr<Parameters> parameters);
 
@@ -50,8 +50,9 @@ class Loss {
  public:
   Loss() = default;
   template <class F>
-    requires std::is_invocable_r_v<Tensor, const F&, Tensor, Tensor> || std::is_invocable_r_v<Tensor, const F&, Values, Values>
-  Loss(F f) {  // NOLINT: every such callable is a loss
+  requires std::is_invocable_r_v<Tensor, const F&, Tensor, Tensor> ||
+      std::is_invocable_r_v<Tensor, const F&, Values, Values>
+      Loss(F f) {  // NOLINT: every such callable is a loss
     if constexpr (std::is_invocable_r_v<Tensor, const F&, Tensor, Tensor>)
       f_ = [f](const Values& y, const Values& t) { return f(y.only(), t.only()); };
     else
@@ -92,8 +93,8 @@ struct CompileOptions {
   std::vector<InputSpec> inputs{}, targets{};
   Loss loss{};
   Optimizer optimizer = Sgd{};
-  float clip_norm = 0.f;  // 0: off; else gradients scale by min(1, clip_norm / norm of all)
-  int accumulate = 1;     // micro-batches in one update
+  float clip_norm = 0.f;               // 0: off; else gradients scale by min(1, clip_norm / norm of all)
+  int accumulate = 1;                  // micro-batches in one update
   std::vector<std::string> frozen{};   // patterns of parameters that stay; one that matches nothing is an error
   std::vector<std::string> observe{};  // "grad:head.*", "param:*", or an output's name
   std::vector<Metric> metrics{};
@@ -181,7 +182,8 @@ class Predictor {
   std::shared_ptr<Impl> impl_;
 };
 
-/// The value of a tensor of a graph of constants: a one-off run on the CPU, for debugging and as a plain tensor library.
+/// The value of a tensor of a graph of constants: a one-off run on the CPU, for debugging and as a plain tensor
+/// library.
 [[nodiscard]] Array eval(Tensor tensor, const Options& options = {});
 
 /// A graph to put constants into for eval().

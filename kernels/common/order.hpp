@@ -8,10 +8,11 @@
 //       the output's gradient: (oh, ow, k) ascending. No chunks: there are as many chains as input elements.
 //   conv2d filter and bias gradient    one chain per group of sample_group samples over (n, oh, ow) ascending; group
 //       sums join by the pair tree. Bias chains add. A bias gradient of rank >= 3 counts its first axis as samples.
-//   matmul gradients          contractions like the forward one (the samples are k); bias: adds, chunks of k_chunk rows.
-//   reduction with neighbours (inner > 1)    one chain of adds per output inside chunks of k_chunk; pair tree.
+//   matmul gradients          contractions like the forward one (the samples are k); bias: adds, chunks of k_chunk
+//   rows. reduction with neighbours (inner > 1)    one chain of adds per output inside chunks of k_chunk; pair tree.
 //   reduction of a row (inner == 1; softmax sums, norms)   chunks of reduce_chunk; in a chunk element i goes to lane
-//       i % lanes, lanes are chains from 0, and fold by halves: lane j += lane j + 8, then 4, 2, 1. Pair tree over chunks.
+//       i % lanes, lanes are chains from 0, and fold by halves: lane j += lane j + 8, then 4, 2, 1. Pair tree over
+//       chunks.
 //   pair tree    level by level (0,1) (2,3) ...; an odd last one moves up alone.
 //
 // Dead terms (relu gate, argmax, dropout, padding) are left out. Adding them as +-0 gives the same bits for finite
@@ -30,7 +31,9 @@ inline constexpr std::int64_t reduce_chunk = 4096;  // a multiple of lanes
 // Internal linkage on purpose: this header is compiled once per instruction set.
 namespace {
 
-constexpr std::int64_t chunks(std::int64_t terms, std::int64_t chunk) { return terms <= 0 ? 1 : (terms + chunk - 1) / chunk; }
+constexpr std::int64_t chunks(std::int64_t terms, std::int64_t chunk) {
+  return terms <= 0 ? 1 : (terms + chunk - 1) / chunk;
+}
 
 /// Levels that the pair tree keeps at once over `count` chunks: how many partial results to make room for.
 constexpr int tree_depth(std::int64_t count) {

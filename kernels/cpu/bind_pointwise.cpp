@@ -98,7 +98,8 @@ void append_pointwise_rows(KernelTable& table, const Microkernels& m) {
   table.push_back(row<op::UnaryGrad>(m, bind_unary_grad, edges));
   table.push_back(row<op::Binary>(m, bind_binary, edges));
   // Eigen's table has none: what the user gives to Eigen stays as it is.
-  if (m.pointwise_chain != nullptr) table.push_back(row<op::PointwiseChain>(m, bind_pointwise_chain, {{m.width, 512, 16384}}));
+  if (m.pointwise_chain != nullptr)
+    table.push_back(row<op::PointwiseChain>(m, bind_pointwise_chain, {{m.width, 512, 16384}}));
   table.push_back(row<op::Dropout>(m, bind_dropout, {{m.width, 4 * m.width, 4096, 16384}}));
   table.push_back(row<op::DropoutGrad>(m, bind_dropout_grad, edges));
   table.push_back(row<op::SigmoidCrossEntropy>(m, bind_sigmoid_crossentropy, edges));

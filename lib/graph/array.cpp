@@ -16,8 +16,8 @@ constexpr std::size_t alignment = 64;
 std::shared_ptr<std::byte> allocate(std::size_t bytes) {
   // Whole vectors at the end, so that a kernel may read a full last vector.
   const std::size_t size = (bytes + alignment) / alignment * alignment;
-  auto* p = static_cast<std::byte*>(::operator new(size, std::align_val_t{alignment}));
-  return {p, [](std::byte* q) { ::operator delete(q, std::align_val_t{alignment}); }};
+  auto* p = static_cast<std::byte*>(::operator new (size, std::align_val_t{alignment}));
+  return {p, [](std::byte* q) { ::operator delete (q, std::align_val_t{alignment}); }};
 }
 
 template <class To>
@@ -34,7 +34,8 @@ Array::Array(TensorSpec spec) : spec_(spec), storage_(allocate(spec.bytes())) {
 
 Array Array::uninitialised_copy(const void* data, std::size_t count, TensorSpec spec) {
   if (static_cast<std::int64_t>(count) != spec.shape.elements())
-    throw UsageError(fmt::format("[array] {} has {} elements, found {} values", spec.shape.str(), spec.shape.elements(), count));
+    throw UsageError(
+        fmt::format("[array] {} has {} elements, found {} values", spec.shape.str(), spec.shape.elements(), count));
   Array a;
   a.spec_ = spec;
   a.storage_ = allocate(spec.bytes());
@@ -52,10 +53,14 @@ void Array::require(DType dtype) const {
 double Array::at(std::int64_t i) const {
   if (i < 0 || i >= size()) throw UsageError(fmt::format("[array] element {} expected to lie in {}", i, spec_.str()));
   switch (spec_.dtype) {
-    case DType::f32: return reinterpret_cast<const float*>(bytes())[i];
-    case DType::f64: return reinterpret_cast<const double*>(bytes())[i];
-    case DType::u8: return reinterpret_cast<const std::uint8_t*>(bytes())[i];
-    case DType::i32: return reinterpret_cast<const std::int32_t*>(bytes())[i];
+    case DType::f32:
+      return reinterpret_cast<const float*>(bytes())[i];
+    case DType::f64:
+      return reinterpret_cast<const double*>(bytes())[i];
+    case DType::u8:
+      return reinterpret_cast<const std::uint8_t*>(bytes())[i];
+    case DType::i32:
+      return reinterpret_cast<const std::int32_t*>(bytes())[i];
   }
   return 0;
 }
@@ -70,10 +75,18 @@ Array Array::clone() const { return uninitialised_copy(bytes(), static_cast<std:
 Array Array::to(DType dtype) const {
   Array out(TensorSpec{dtype, spec_.shape});
   switch (dtype) {
-    case DType::f32: convert<float>(*this, out); break;
-    case DType::f64: convert<double>(*this, out); break;
-    case DType::u8: convert<std::uint8_t>(*this, out); break;
-    case DType::i32: convert<std::int32_t>(*this, out); break;
+    case DType::f32:
+      convert<float>(*this, out);
+      break;
+    case DType::f64:
+      convert<double>(*this, out);
+      break;
+    case DType::u8:
+      convert<std::uint8_t>(*this, out);
+      break;
+    case DType::i32:
+      convert<std::int32_t>(*this, out);
+      break;
   }
   return out;
 }

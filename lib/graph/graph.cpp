@@ -37,15 +37,24 @@ bool Values::contains(std::string_view name) const noexcept {
 
 const char* name_of(Space space) {
   switch (space) {
-    case Space::arena: return "arena";
-    case Space::input: return "input";
-    case Space::constant: return "constant";
-    case Space::parameters: return "parameters";
-    case Space::gradients: return "gradients";
-    case Space::accumulated: return "accumulated";
-    case Space::state0: return "state0";
-    case Space::state1: return "state1";
-    case Space::state2: return "state2";
+    case Space::arena:
+      return "arena";
+    case Space::input:
+      return "input";
+    case Space::constant:
+      return "constant";
+    case Space::parameters:
+      return "parameters";
+    case Space::gradients:
+      return "gradients";
+    case Space::accumulated:
+      return "accumulated";
+    case Space::state0:
+      return "state0";
+    case Space::state1:
+      return "state1";
+    case Space::state2:
+      return "state2";
   }
   return "?";
 }

@@ -18,10 +18,14 @@ double fan(const Shape& s, Initializer::Fan kind) {
   const double in = (s.rank() > 1 ? static_cast<double>(s[-2]) : static_cast<double>(s[-1])) * taps;
   const double out = static_cast<double>(s[-1]) * taps;
   switch (kind) {
-    case Initializer::Fan::none: return 1;
-    case Initializer::Fan::in: return in;
-    case Initializer::Fan::out: return out;
-    case Initializer::Fan::average: return (in + out) / 2;
+    case Initializer::Fan::none:
+      return 1;
+    case Initializer::Fan::in:
+      return in;
+    case Initializer::Fan::out:
+      return out;
+    case Initializer::Fan::average:
+      return (in + out) / 2;
   }
   return 1;
 }
@@ -41,7 +45,8 @@ double draw(const Initializer& init, double variance, philox::Key key, std::uint
 
 Initializer initializer_named(std::string_view name) {
   std::string names;
-  for (const Initializer& i : {zeros, ones, glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_uniform, lecun_normal}) {
+  for (const Initializer& i :
+       {zeros, ones, glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_uniform, lecun_normal}) {
     if (name == i.name) return i;
     names += names.empty() ? i.name : std::string(", ") + i.name;
   }
@@ -57,8 +62,9 @@ void Parameters::initialize(std::uint64_t seed) {
     const std::span<double> out = value.values<double>();
     for (std::size_t e = 0; e < out.size(); ++e)
       // Rounded to float in both element types, so that an f64 program starts from the same point.
-      out[e] = p.init.kind == Initializer::Kind::constant ? p.init.scale
-                                                          : static_cast<float>(draw(p.init, variance, key, e, static_cast<std::uint32_t>(i)));
+      out[e] = p.init.kind == Initializer::Kind::constant
+                   ? p.init.scale
+                   : static_cast<float>(draw(p.init, variance, key, e, static_cast<std::uint32_t>(i)));
     set(p.name, value);
   }
 }

@@ -14,7 +14,9 @@ using nlohmann::json;
 class LayerScope {
  public:
   LayerScope(Tensor x, const Handle& handle, const char* type, const std::string& name, const std::string& config)
-      : context_(trace_of(x, type)), graph_(x.graph()), outer_(graph_.scope),
+      : context_(trace_of(x, type)),
+        graph_(x.graph()),
+        outer_(graph_.scope),
         name_(context_.enter(handle.state(), type, name, config)) {
     graph_.scope = name_;
   }

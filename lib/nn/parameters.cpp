@@ -57,7 +57,8 @@ std::size_t Parameters::declare(const std::string& name, const Shape& shape, Ini
       reject("parameters", "'{}' expects {}, as first traced, found {}", name, list_[i].shape.str(), shape.str());
     return i;
   }
-  if (sealed_) reject("parameters", "'{}' was not seen in the first trace: a model declares the same parameters every time", name);
+  if (sealed_)
+    reject("parameters", "'{}' was not seen in the first trace: a model declares the same parameters every time", name);
   list_.push_back({name, shape, init, trainable, elements_});
   elements_ += (shape.elements() + alignment - 1) / alignment * alignment;
   return list_.size() - 1;
@@ -79,9 +80,11 @@ Array Parameters::get(std::string_view name) const {
 
 void Parameters::set(std::string_view name, const Array& value) {
   const Parameter& p = list_[index_of(name)];
-  if (value.shape() != p.shape) reject("parameters", "'{}' expects {}, found {}", name, p.shape.str(), value.shape().str());
+  if (value.shape() != p.shape)
+    reject("parameters", "'{}' expects {}, found {}", name, p.shape.str(), value.shape().str());
   const Array converted = value.dtype() == dtype_ ? value : value.to(dtype_);
-  std::memcpy(slab_.bytes() + static_cast<std::size_t>(p.offset) * size_of(dtype_), converted.bytes(), converted.spec().bytes());
+  std::memcpy(slab_.bytes() + static_cast<std::size_t>(p.offset) * size_of(dtype_), converted.bytes(),
+              converted.spec().bytes());
 }
 
 std::uint64_t Parameters::hash() const {

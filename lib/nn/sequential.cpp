@@ -17,7 +17,8 @@ Hw read_hw(const json& j) { return {j.at(0).get<std::int32_t>(), j.at(1).get<std
 Padding read_padding(const json& j) {
   if (j == "valid") return Padding::valid();
   if (j == "same") return Padding::same();
-  return Padding::of(j.at(0).get<std::int32_t>(), j.at(1).get<std::int32_t>(), j.at(2).get<std::int32_t>(), j.at(3).get<std::int32_t>());
+  return Padding::of(j.at(0).get<std::int32_t>(), j.at(1).get<std::int32_t>(), j.at(2).get<std::int32_t>(),
+                     j.at(3).get<std::int32_t>());
 }
 
 Activation read_activation(const json& j) {
@@ -26,21 +27,34 @@ Activation read_activation(const json& j) {
 
 template <class Pool>
 Pool read_pool(const json& j, const std::string& name) {
-  return {.window = read_hw(j.at("window")), .stride = read_hw(j.at("stride")), .padding = read_padding(j.at("padding")), .name = name};
+  return {.window = read_hw(j.at("window")),
+          .stride = read_hw(j.at("stride")),
+          .padding = read_padding(j.at("padding")),
+          .name = name};
 }
 
 Layer read_layer(const json& j) {
   const std::string type = j.at("type").get<std::string>(), name = j.value("name", std::string{});
   const auto init = [&](const char* key) { return initializer_named(j.at(key).get<std::string>()); };
   if (type == "conv2d")
-    return Conv2d{.filters = j.at("filters").get<std::int32_t>(), .kernel = read_hw(j.at("kernel")), .stride = read_hw(j.at("stride")),
-                  .padding = read_padding(j.at("padding")), .dilation = read_hw(j.at("dilation")),
-                  .groups = j.at("groups").get<std::int32_t>(), .activation = read_activation(j),
-                  .use_bias = j.at("use_bias").get<bool>(), .kernel_initializer = init("kernel_initializer"),
-                  .bias_initializer = init("bias_initializer"), .name = name};
+    return Conv2d{.filters = j.at("filters").get<std::int32_t>(),
+                  .kernel = read_hw(j.at("kernel")),
+                  .stride = read_hw(j.at("stride")),
+                  .padding = read_padding(j.at("padding")),
+                  .dilation = read_hw(j.at("dilation")),
+                  .groups = j.at("groups").get<std::int32_t>(),
+                  .activation = read_activation(j),
+                  .use_bias = j.at("use_bias").get<bool>(),
+                  .kernel_initializer = init("kernel_initializer"),
+                  .bias_initializer = init("bias_initializer"),
+                  .name = name};
   if (type == "dense")
-    return Dense{.units = j.at("units").get<std::int32_t>(), .activation = read_activation(j), .use_bias = j.at("use_bias").get<bool>(),
-                 .kernel_initializer = init("kernel_initializer"), .bias_initializer = init("bias_initializer"), .name = name};
+    return Dense{.units = j.at("units").get<std::int32_t>(),
+                 .activation = read_activation(j),
+                 .use_bias = j.at("use_bias").get<bool>(),
+                 .kernel_initializer = init("kernel_initializer"),
+                 .bias_initializer = init("bias_initializer"),
+                 .name = name};
   if (type == "max_pool2d") return read_pool<MaxPool2d>(j, name);
   if (type == "avg_pool2d") return read_pool<AvgPool2d>(j, name);
   if (type == "dropout") return Dropout{.rate = j.at("rate").get<float>(), .name = name};
@@ -67,13 +81,17 @@ std::string shape_text(const Shape& s) {
 
 std::string grouped(std::int64_t n) {
   std::string digits = std::to_string(n);
-  for (auto i = static_cast<std::ptrdiff_t>(digits.size()) - 3; i > 0; i -= 3) digits.insert(static_cast<std::size_t>(i), ",");
+  for (auto i = static_cast<std::ptrdiff_t>(digits.size()) - 3; i > 0; i -= 3)
+    digits.insert(static_cast<std::size_t>(i), ",");
   return digits;
 }
 
 }  // namespace
 
-Sequential::Sequential(std::vector<Layer> layers) : layers_(std::move(layers)), parameters_(std::make_shared<Parameters>()), inputs_(std::make_shared<ModelInputs>()) {}
+Sequential::Sequential(std::vector<Layer> layers)
+    : layers_(std::move(layers)),
+      parameters_(std::make_shared<Parameters>()),
+      inputs_(std::make_shared<ModelInputs>()) {}
 
 Tensor Sequential::operator()(Tensor x) const {
   for (const Layer& layer : layers_) x = layer(x);
@@ -118,7 +136,8 @@ std::string Sequential::summary(Shape input, const std::string& name) const {
   Tensor x = g.input("x", {g.dtype, batched});
 
   const std::string line(65, '_'), double_line(65, '=');
-  std::string text = fmt::format("Model: \"{}\"\n{}\n {:<28}{:<26}{:<10}\n{}\n", name, line, "Layer (type)", "Output Shape", "Param #", double_line);
+  std::string text = fmt::format("Model: \"{}\"\n{}\n {:<28}{:<26}{:<10}\n{}\n", name, line, "Layer (type)",
+                                 "Output Shape", "Param #", double_line);
   std::size_t seen = 0;
   for (const Layer& layer : layers_) {
     x = layer(x);
@@ -130,12 +149,16 @@ std::string Sequential::summary(Shape input, const std::string& name) const {
     const std::string config = layer.config();
     const json j = config.empty() ? json{{"type", ""}, {"name", "lambda"}} : json::parse(config);
     const std::string type = j.at("type").get<std::string>();
-    text += fmt::format(" {:<28}{:<26}{:<10}\n", fmt::format("{} ({})", j.value("name", type), class_name(type)), shape_text(x.shape()), count);
+    text += fmt::format(" {:<28}{:<26}{:<10}\n", fmt::format("{} ({})", j.value("name", type), class_name(type)),
+                        shape_text(x.shape()), count);
   }
   const std::int64_t all = parameters_->count(), trainable = parameters_->trainable_count();
-  const auto size = [&](std::int64_t n) { return fmt::format("{:.2f} MB", static_cast<double>(n * static_cast<std::int64_t>(size_of(g.dtype))) / (1 << 20)); };
-  return text + fmt::format("{}\nTotal params: {} ({})\nTrainable params: {} ({})\nNon-trainable params: {} ({})\n{}\n", double_line, grouped(all), size(all),
-                            grouped(trainable), size(trainable), grouped(all - trainable), size(all - trainable), line);
+  const auto size = [&](std::int64_t n) {
+    return fmt::format("{:.2f} MB", static_cast<double>(n * static_cast<std::int64_t>(size_of(g.dtype))) / (1 << 20));
+  };
+  return text + fmt::format("{}\nTotal params: {} ({})\nTrainable params: {} ({})\nNon-trainable params: {} ({})\n{}\n",
+                            double_line, grouped(all), size(all), grouped(trainable), size(trainable),
+                            grouped(all - trainable), size(all - trainable), line);
 }
 
 }  // namespace tenon::nn
@@ -146,7 +169,11 @@ Model::Model(std::function<Values(Values)> f, std::shared_ptr<Parameters> parame
     : f_(std::move(f)), parameters_(std::move(parameters)), inputs_(std::make_shared<ModelInputs>()) {}
 
 Model::Model(const nn::Sequential& net)
-    : Model([net](const Values& in) { return Values{{"y", net(in.only())}}; }, net.shared_parameters()) {
+    : Model(
+          [net](const Values& in) {
+            return Values{{"y", net(in.only())}};
+          },
+          net.shared_parameters()) {
   inputs_ = net.shared_inputs();
   config_ = [net] { return net.config(); };
 }

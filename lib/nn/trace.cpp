@@ -7,7 +7,8 @@
 
 namespace tenon {
 
-const std::string& TraceContext::enter(nn::LayerState& s, const char* type, const std::string& wanted, const std::string& config) {
+const std::string& TraceContext::enter(nn::LayerState& s, const char* type, const std::string& wanted,
+                                       const std::string& config) {
   if (s.name.empty()) {
     if (wanted.empty()) {
       const int call = calls_[type]++;
@@ -24,7 +25,8 @@ const std::string& TraceContext::enter(nn::LayerState& s, const char* type, cons
       }
   } else {
     if (s.owner != &parameters_) reject(type, "layer '{}' belongs to another model: clone() it", s.name);
-    if (s.config != config) reject(type, "attributes of '{}' differ from its first trace: {} was {}", s.name, config, s.config);
+    if (s.config != config)
+      reject(type, "attributes of '{}' differ from its first trace: {} was {}", s.name, config, s.config);
   }
   owners_[s.name] = &s;
   return s.name;
@@ -80,7 +82,8 @@ Traced trace(const Model& model, const TraceRequest& r) {
     for (const Metric& m : *r.metrics) {
       const Tensor y = m.output.empty() ? out.only() : out[m.output];
       const Tensor target = m.output.empty() ? targets.only() : targets[m.output];
-      const std::string name = m.output.empty() || out.size() == 1 ? m.criterion.name : m.output + "." + m.criterion.name;
+      const std::string name =
+          m.output.empty() || out.size() == 1 ? m.criterion.name : m.output + "." + m.criterion.name;
       g.metrics.push_back({name, m.criterion(y, target).id()});
     }
   }

@@ -1,5 +1,5 @@
-// conv2d: y = epilogue(cross-correlation of x (n,h,w,c) with filter (kh,kw,c/groups,k)). The fused op owns its gradient:
-// its two gradient ops undo the epilogue from one saved byte an element (see op::Epilogue) or from y.
+// conv2d: y = epilogue(cross-correlation of x (n,h,w,c) with filter (kh,kw,c/groups,k)). The fused op owns its
+// gradient: its two gradient ops undo the epilogue from one saved byte an element (see op::Epilogue) or from y.
 #include "lib/ops/check.hpp"
 #include "lib/ops/epilogue.hpp"
 #include "tenon/ops.hpp"
@@ -13,12 +13,14 @@ std::int64_t extent(std::int64_t in, std::int32_t pad, std::int64_t taps, std::i
 }
 
 void check_attributes(const Conv2d& c) {
-  if (c.stride.h < 1 || c.stride.w < 1) reject(Conv2d::name, "strides are 1 or more, found ({},{})", c.stride.h, c.stride.w);
+  if (c.stride.h < 1 || c.stride.w < 1)
+    reject(Conv2d::name, "strides are 1 or more, found ({},{})", c.stride.h, c.stride.w);
   if (c.dilation.h < 1 || c.dilation.w < 1)
     reject(Conv2d::name, "dilations are 1 or more, found ({},{})", c.dilation.h, c.dilation.w);
   if (c.groups < 1) reject(Conv2d::name, "groups are 1 or more, found {}", c.groups);
   if (c.pad.top < 0 || c.pad.bottom < 0 || c.pad.left < 0 || c.pad.right < 0)
-    reject(Conv2d::name, "paddings are 0 or more, found ({},{},{},{})", c.pad.top, c.pad.bottom, c.pad.left, c.pad.right);
+    reject(Conv2d::name, "paddings are 0 or more, found ({},{},{},{})", c.pad.top, c.pad.bottom, c.pad.left,
+           c.pad.right);
 }
 
 /// Shape before the epilogue.
@@ -28,8 +30,8 @@ Shape plain_output(const Conv2d& c, const TensorSpec& x, const TensorSpec& f) {
   if (xs[3] % c.groups != 0 || fs[3] % c.groups != 0)
     reject(Conv2d::name, "channels divide by groups {}: input {}, filter {}", c.groups, xs.str(), fs.str());
   if (fs[2] != xs[3] / c.groups)
-    reject(Conv2d::name, "filter expects {} channels, input has {}: input {}, filter {}", fs[2] * c.groups, xs[3], xs.str(),
-           fs.str());
+    reject(Conv2d::name, "filter expects {} channels, input has {}: input {}, filter {}", fs[2] * c.groups, xs[3],
+           xs.str(), fs.str());
   const std::int64_t oh = extent(xs[1], c.pad.top + c.pad.bottom, fs[0], c.dilation.h, c.stride.h);
   const std::int64_t ow = extent(xs[2], c.pad.left + c.pad.right, fs[1], c.dilation.w, c.stride.w);
   if (oh < 1 || ow < 1) reject(Conv2d::name, "filter {} does not fit into input {}", fs.str(), xs.str());

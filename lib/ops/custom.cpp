@@ -19,11 +19,13 @@ void vjp(const CustomOp& c, Vjp& v) {
   Graph& g = v.graph();
   CustomVjp view;
   for (int i = 0; i < v.inputs(); ++i) view.inputs.emplace_back(&g, v.input(i));
-  const std::size_t outputs = c.def->infer(g.specs([&] {
-                                  std::vector<ValueId> ids;
-                                  for (int i = 0; i < v.inputs(); ++i) ids.push_back(v.input(i));
-                                  return ids;
-                                }())).size();
+  const std::size_t outputs = c.def
+                                  ->infer(g.specs([&] {
+                                    std::vector<ValueId> ids;
+                                    for (int i = 0; i < v.inputs(); ++i) ids.push_back(v.input(i));
+                                    return ids;
+                                  }()))
+                                  .size();
   for (std::size_t i = 0; i < outputs; ++i) {
     view.outputs.emplace_back(&g, v.output(static_cast<int>(i)));
     const ValueId grad = v.grad(static_cast<int>(i));
@@ -31,7 +33,8 @@ void vjp(const CustomOp& c, Vjp& v) {
   }
   const std::vector<Tensor> result = c.def->vjp(view);
   if (result.size() != static_cast<std::size_t>(v.inputs()))
-    reject(c.def->name, "gradient rule expects {} results (an empty Tensor where there is none), found {}", v.inputs(), result.size());
+    reject(c.def->name, "gradient rule expects {} results (an empty Tensor where there is none), found {}", v.inputs(),
+           result.size());
   for (int i = 0; i < v.inputs(); ++i) {
     const Tensor& t = result[static_cast<std::size_t>(i)];
     if (!t || !v.wants(i)) continue;

@@ -15,9 +15,7 @@ SpecList infer_node(const op::AnyOp& any, Specs in) { return dispatch::infer_any
 void vjp_node(const op::AnyOp& any, Vjp& v) { dispatch::vjp_any<op::Op>(any, v); }
 Cost cost_node(const op::AnyOp& any, Specs in, Specs out) { return dispatch::cost_any(any, in, out); }
 
-ValueId Vjp::grad(int i) const {
-  return gradient_of_[static_cast<std::size_t>(output(i))];
-}
+ValueId Vjp::grad(int i) const { return gradient_of_[static_cast<std::size_t>(output(i))]; }
 
 void Vjp::accumulate(int i, ValueId gradient) {
   const auto target = static_cast<std::size_t>(input(i));

@@ -5,9 +5,7 @@
 namespace tenon::op {
 
 /// z (n,h,w,k) -> (n,h/2,w/2,k) with a pooled epilogue.
-inline Shape after_pool(const Epilogue& e, Shape z) {
-  return e.pool ? z.with(1, z[1] / 2).with(2, z[2] / 2) : z;
-}
+inline Shape after_pool(const Epilogue& e, Shape z) { return e.pool ? z.with(1, z[1] / 2).with(2, z[2] / 2) : z; }
 
 /// Checks the epilogue against its operands (bias last) and gives y and, where it is saved, the mask.
 inline SpecList epilogue_outputs(std::string_view op, const Epilogue& e, TensorSpec z, Specs in) {

@@ -64,7 +64,8 @@ SpecList infer(const MatMulGradA& g, Specs in) {
   const bool ta = g.forward.transpose_a, tb = g.forward.transpose_b;
   const std::int64_t m = in[0].shape[0], n = in[0].shape[1];
   const std::int64_t k = in[1].shape[tb ? 1 : 0], nb = in[1].shape[tb ? 0 : 1];
-  if (n != nb) reject(MatMulGradA::name, "columns expect to be equal, found {} and {}", in[0].shape.str(), in[1].shape.str());
+  if (n != nb)
+    reject(MatMulGradA::name, "columns expect to be equal, found {} and {}", in[0].shape.str(), in[1].shape.str());
   return {{in[0].dtype, ta ? Shape{k, m} : Shape{m, k}}};
 }
 Cost cost(const MatMulGradA& g, Specs in, Specs out) {
@@ -77,7 +78,8 @@ SpecList infer(const MatMulGradB& g, Specs in) {
   const bool ta = g.forward.transpose_a, tb = g.forward.transpose_b;
   const std::int64_t m = in[0].shape[0], n = in[0].shape[1];
   const std::int64_t k = in[1].shape[ta ? 0 : 1], ma = in[1].shape[ta ? 1 : 0];
-  if (m != ma) reject(MatMulGradB::name, "rows expect to be equal, found {} and {}", in[0].shape.str(), in[1].shape.str());
+  if (m != ma)
+    reject(MatMulGradB::name, "rows expect to be equal, found {} and {}", in[0].shape.str(), in[1].shape.str());
   SpecList out{{in[0].dtype, tb ? Shape{n, k} : Shape{k, n}}};
   if (g.forward.epilogue.bias) out.push_back({in[0].dtype, {n}});
   return out;

@@ -8,20 +8,34 @@ namespace tenon::op {
 
 const char* name_of(UnaryFn fn) {
   switch (fn) {
-    case UnaryFn::identity: return "copy";
-    case UnaryFn::relu: return "relu";
-    case UnaryFn::leaky_relu: return "leaky_relu";
-    case UnaryFn::elu: return "elu";
-    case UnaryFn::gelu: return "gelu";
-    case UnaryFn::silu: return "silu";
-    case UnaryFn::sigmoid: return "sigmoid";
-    case UnaryFn::tanh: return "tanh";
-    case UnaryFn::affine: return "affine";
-    case UnaryFn::exp: return "exp";
-    case UnaryFn::log: return "log";
-    case UnaryFn::sqrt: return "sqrt";
-    case UnaryFn::square: return "square";
-    case UnaryFn::abs: return "abs";
+    case UnaryFn::identity:
+      return "copy";
+    case UnaryFn::relu:
+      return "relu";
+    case UnaryFn::leaky_relu:
+      return "leaky_relu";
+    case UnaryFn::elu:
+      return "elu";
+    case UnaryFn::gelu:
+      return "gelu";
+    case UnaryFn::silu:
+      return "silu";
+    case UnaryFn::sigmoid:
+      return "sigmoid";
+    case UnaryFn::tanh:
+      return "tanh";
+    case UnaryFn::affine:
+      return "affine";
+    case UnaryFn::exp:
+      return "exp";
+    case UnaryFn::log:
+      return "log";
+    case UnaryFn::sqrt:
+      return "sqrt";
+    case UnaryFn::square:
+      return "square";
+    case UnaryFn::abs:
+      return "abs";
   }
   return "?";
 }
@@ -35,7 +49,9 @@ constexpr auto kind_names = names(static_cast<const AnyOp*>(nullptr));
 
 struct Namer {
   template <class T>
-  std::string_view operator()(const T&) const { return T::name; }
+  std::string_view operator()(const T&) const {
+    return T::name;
+  }
   std::string_view operator()(const CustomOp& c) const { return c.def->name; }
   std::string_view operator()(const Unary& u) const { return name_of(u.fn); }
   std::string_view operator()(const Softmax& s) const { return s.log ? "log_softmax" : "softmax"; }

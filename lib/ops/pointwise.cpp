@@ -12,12 +12,16 @@ double flops_of(UnaryFn fn) {
   switch (fn) {
     case UnaryFn::identity:
     case UnaryFn::relu:
-    case UnaryFn::abs: return 1;
+    case UnaryFn::abs:
+      return 1;
     case UnaryFn::leaky_relu:
     case UnaryFn::affine:
-    case UnaryFn::square: return 2;
-    case UnaryFn::sqrt: return 4;
-    default: return 20;
+    case UnaryFn::square:
+      return 2;
+    case UnaryFn::sqrt:
+      return 4;
+    default:
+      return 20;
   }
 }
 
@@ -120,12 +124,16 @@ struct NamedActivation {
   const char* name;
   Activation::Kind kind;
 };
-constexpr NamedActivation activations[] = {
-    {"linear", Activation::Kind::linear},   {"relu", Activation::Kind::relu},
-    {"leaky_relu", Activation::Kind::leaky_relu}, {"elu", Activation::Kind::elu},
-    {"gelu", Activation::Kind::gelu},       {"silu", Activation::Kind::silu},
-    {"sigmoid", Activation::Kind::sigmoid}, {"tanh", Activation::Kind::tanh},
-    {"softmax", Activation::Kind::softmax}, {"log_softmax", Activation::Kind::log_softmax}};
+constexpr NamedActivation activations[] = {{"linear", Activation::Kind::linear},
+                                           {"relu", Activation::Kind::relu},
+                                           {"leaky_relu", Activation::Kind::leaky_relu},
+                                           {"elu", Activation::Kind::elu},
+                                           {"gelu", Activation::Kind::gelu},
+                                           {"silu", Activation::Kind::silu},
+                                           {"sigmoid", Activation::Kind::sigmoid},
+                                           {"tanh", Activation::Kind::tanh},
+                                           {"softmax", Activation::Kind::softmax},
+                                           {"log_softmax", Activation::Kind::log_softmax}};
 
 }  // namespace
 
@@ -156,16 +164,26 @@ Tensor dropout(Tensor x, float rate) {
 Tensor Activation::operator()(Tensor x) const {
   Graph& g = x.graph();
   switch (kind_) {
-    case Kind::linear: return x;
-    case Kind::relu: return unary(op::UnaryFn::relu, x);
-    case Kind::leaky_relu: return unary(op::UnaryFn::leaky_relu, x, alpha_);
-    case Kind::elu: return unary(op::UnaryFn::elu, x, alpha_);
-    case Kind::gelu: return unary(op::UnaryFn::gelu, x);
-    case Kind::silu: return unary(op::UnaryFn::silu, x);
-    case Kind::sigmoid: return unary(op::UnaryFn::sigmoid, x);
-    case Kind::tanh: return unary(op::UnaryFn::tanh, x);
-    case Kind::softmax: return {&g, g.append1(op::Softmax{false}, {x.id()})};
-    case Kind::log_softmax: return {&g, g.append1(op::Softmax{true}, {x.id()})};
+    case Kind::linear:
+      return x;
+    case Kind::relu:
+      return unary(op::UnaryFn::relu, x);
+    case Kind::leaky_relu:
+      return unary(op::UnaryFn::leaky_relu, x, alpha_);
+    case Kind::elu:
+      return unary(op::UnaryFn::elu, x, alpha_);
+    case Kind::gelu:
+      return unary(op::UnaryFn::gelu, x);
+    case Kind::silu:
+      return unary(op::UnaryFn::silu, x);
+    case Kind::sigmoid:
+      return unary(op::UnaryFn::sigmoid, x);
+    case Kind::tanh:
+      return unary(op::UnaryFn::tanh, x);
+    case Kind::softmax:
+      return {&g, g.append1(op::Softmax{false}, {x.id()})};
+    case Kind::log_softmax:
+      return {&g, g.append1(op::Softmax{true}, {x.id()})};
   }
   return x;
 }

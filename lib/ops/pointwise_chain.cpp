@@ -39,9 +39,12 @@ SpecList walk(const PointwiseChain& chain, Specs in, const Visitor& visit) {
 
 AnyOp op_of(const PointwiseChain::Instruction& x) {
   switch (x.form) {
-    case PointwiseChain::Form::unary: return Unary{x.unary(), x.alpha, x.beta};
-    case PointwiseChain::Form::unary_grad: return UnaryGrad{{x.unary(), x.alpha, x.beta}};
-    case PointwiseChain::Form::binary: return Binary{x.binary()};
+    case PointwiseChain::Form::unary:
+      return Unary{x.unary(), x.alpha, x.beta};
+    case PointwiseChain::Form::unary_grad:
+      return UnaryGrad{{x.unary(), x.alpha, x.beta}};
+    case PointwiseChain::Form::binary:
+      return Binary{x.binary()};
   }
   reject(PointwiseChain::name, "no instruction of form {}", static_cast<int>(x.form));
 }
@@ -52,7 +55,8 @@ SpecList infer(const PointwiseChain& chain, Specs in) {
   const SpecList results = walk(chain, in, [](const auto&...) {});
   const std::int64_t n = results.back().shape.elements();
   for (const TensorSpec& s : results)
-    if (s.shape.elements() != n) reject(PointwiseChain::name, "expects {} elements in every result, found {}", n, s.str());
+    if (s.shape.elements() != n)
+      reject(PointwiseChain::name, "expects {} elements in every result, found {}", n, s.str());
   for (const TensorSpec& s : in)
     if (s.shape.elements() != n && s.shape.elements() != 1)
       reject(PointwiseChain::name, "operand expects {} elements or one, found {}", n, s.str());

@@ -7,16 +7,17 @@ namespace {
 
 Shape pooled(const Pool2d& p, const Shape& x) {
   if (p.window.h < 1 || p.window.w < 1 || p.stride.h < 1 || p.stride.w < 1)
-    reject(Pool2d::name, "window and stride are 1 or more, found ({},{}) and ({},{})", p.window.h, p.window.w, p.stride.h,
-           p.stride.w);
+    reject(Pool2d::name, "window and stride are 1 or more, found ({},{}) and ({},{})", p.window.h, p.window.w,
+           p.stride.h, p.stride.w);
   // A window that saw padding only would have no value.
   if (p.pad.top >= p.window.h || p.pad.bottom >= p.window.h || p.pad.left >= p.window.w || p.pad.right >= p.window.w ||
       p.pad.top < 0 || p.pad.bottom < 0 || p.pad.left < 0 || p.pad.right < 0)
-    reject(Pool2d::name, "padding is less than the window ({},{}), found ({},{},{},{})", p.window.h, p.window.w, p.pad.top,
-           p.pad.bottom, p.pad.left, p.pad.right);
+    reject(Pool2d::name, "padding is less than the window ({},{}), found ({},{},{},{})", p.window.h, p.window.w,
+           p.pad.top, p.pad.bottom, p.pad.left, p.pad.right);
   const std::int64_t h = x[1] + p.pad.top + p.pad.bottom - p.window.h;
   const std::int64_t w = x[2] + p.pad.left + p.pad.right - p.window.w;
-  if (h < 0 || w < 0) reject(Pool2d::name, "window ({},{}) does not fit into input {}", p.window.h, p.window.w, x.str());
+  if (h < 0 || w < 0)
+    reject(Pool2d::name, "window ({},{}) does not fit into input {}", p.window.h, p.window.w, x.str());
   return {x[0], h / p.stride.h + 1, w / p.stride.w + 1, x[3]};
 }
 
@@ -63,7 +64,8 @@ Tensor pool2d(Tensor x, Pool2dOptions o, op::PoolFn fn) {
   require_rank(op::Pool2d::name, "input (n,h,w,c)", g.spec(x.id()), 4);
   const Hw stride{o.stride.h == 0 ? o.window.h : o.stride.h, o.stride.w == 0 ? o.window.w : o.stride.w};
   const Hw in{static_cast<std::int32_t>(x.shape()[1]), static_cast<std::int32_t>(x.shape()[2])};
-  return {&g, g.append1(op::Pool2d{fn, o.window, stride, resolve_padding(o.padding, in, o.window, stride, {1, 1})}, {x.id()})};
+  return {&g, g.append1(op::Pool2d{fn, o.window, stride, resolve_padding(o.padding, in, o.window, stride, {1, 1})},
+                        {x.id()})};
 }
 Pool2dOptions global_window(Tensor x) {
   if (x.shape().rank() != 4) reject(op::Pool2d::name, "input (n,h,w,c) expects rank 4, found {}", x.shape().str());

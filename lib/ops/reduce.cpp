@@ -8,8 +8,10 @@ namespace {
 Shape reduced(const Reduce& r, const Shape& x, bool keepdims) {
   Shape out;
   for (int i = 0; i < x.rank(); ++i) {
-    if (i < r.axis || i >= r.axis + r.count) out.push_back(x[i]);
-    else if (keepdims) out.push_back(1);
+    if (i < r.axis || i >= r.axis + r.count)
+      out.push_back(x[i]);
+    else if (keepdims)
+      out.push_back(1);
   }
   return out;
 }
@@ -40,7 +42,9 @@ void vjp(const Reduce& r, Vjp& v) {
   v.accumulate(0, v.emit(BroadcastTo{x}, {g}));
 }
 
-Cost cost(const Reduce&, Specs in, Specs out) { return {static_cast<double>(in[0].shape.elements()), traffic(in, out)}; }
+Cost cost(const Reduce&, Specs in, Specs out) {
+  return {static_cast<double>(in[0].shape.elements()), traffic(in, out)};
+}
 
 SpecList infer(const ReduceSelectGrad& g, Specs in) {
   require_operands(ReduceSelectGrad::name, in, 3);

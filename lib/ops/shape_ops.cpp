@@ -30,7 +30,8 @@ SpecList infer(const Transpose& t, Specs in) {
   unsigned seen = 0;
   for (int i = 0; i < rank; ++i) {
     const int p = t.perm[i];
-    if (p < 0 || p >= rank || (seen >> p & 1U) != 0) reject(Transpose::name, "expects a permutation of {} axes, found {} at {}", rank, p, i);
+    if (p < 0 || p >= rank || (seen >> p & 1U) != 0)
+      reject(Transpose::name, "expects a permutation of {} axes, found {} at {}", rank, p, i);
     seen |= 1U << p;
     out.push_back(in[0].shape[p]);
   }
@@ -48,7 +49,8 @@ SpecList infer(const Concat& c, Specs in) {
   const int axis = axis_of(Concat::name, in[0].shape, c.axis);
   std::int64_t total = 0;
   for (const TensorSpec& s : in) {
-    if (s.shape.rank() != in[0].shape.rank() || s.dtype != in[0].dtype || s.shape.with(axis, 0) != in[0].shape.with(axis, 0))
+    if (s.shape.rank() != in[0].shape.rank() || s.dtype != in[0].dtype ||
+        s.shape.with(axis, 0) != in[0].shape.with(axis, 0))
       reject(Concat::name, "parts expect to agree outside axis {}, found {} and {}", axis, in[0].str(), s.str());
     total += s.shape[axis];
   }
@@ -68,10 +70,13 @@ SpecList infer(const Slice& s, Specs in) {
   require_operands(Slice::name, in, 1);
   const int axis = axis_of(Slice::name, in[0].shape, s.axis);
   if (s.begin < 0 || s.length < 0 || s.begin + s.length > in[0].shape[axis])
-    reject(Slice::name, "[{}, {}) expected to lie in axis {} of {}", s.begin, s.begin + s.length, axis, in[0].shape.str());
+    reject(Slice::name, "[{}, {}) expected to lie in axis {} of {}", s.begin, s.begin + s.length, axis,
+           in[0].shape.str());
   return {{in[0].dtype, in[0].shape.with(axis, s.length)}};
 }
-void vjp(const Slice& s, Vjp& v) { v.accumulate(0, v.emit(SliceGrad{s, v.spec(v.input(0)).shape[s.axis]}, {v.grad()})); }
+void vjp(const Slice& s, Vjp& v) {
+  v.accumulate(0, v.emit(SliceGrad{s, v.spec(v.input(0)).shape[s.axis]}, {v.grad()}));
+}
 Cost cost(const Slice&, Specs, Specs out) { return {0, 2 * static_cast<double>(out[0].bytes())}; }
 SpecList infer(const SliceGrad& g, Specs in) {
   require_operands(SliceGrad::name, in, 1);
@@ -90,7 +95,8 @@ SpecList infer(const Gather&, Specs in) {
 }
 void vjp(const Gather&, Vjp& v) {
   if (v.wants(0))
-    v.accumulate(0, v.emit(GatherGrad{v.spec(v.input(0)).shape[0], v.spec(v.input(1)).shape.rank()}, {v.grad(), v.input(1)}));
+    v.accumulate(
+        0, v.emit(GatherGrad{v.spec(v.input(0)).shape[0], v.spec(v.input(1)).shape.rank()}, {v.grad(), v.input(1)}));
 }
 Cost cost(const Gather&, Specs, Specs out) { return {0, 2 * static_cast<double>(out[0].bytes())}; }
 SpecList infer(const GatherGrad& g, Specs in) {
@@ -126,9 +132,12 @@ Tensor reshape(Tensor x, Shape shape) {
   int open = -1;
   std::int64_t known = 1;
   for (int i = 0; i < shape.rank(); ++i) {
-    if (shape[i] != -1) known *= shape[i];
-    else if (open >= 0) reject(op::Reshape::name, "one extent may be -1, found more in {}", shape.str());
-    else open = i;
+    if (shape[i] != -1)
+      known *= shape[i];
+    else if (open >= 0)
+      reject(op::Reshape::name, "one extent may be -1, found more in {}", shape.str());
+    else
+      open = i;
   }
   if (open >= 0) {
     if (known == 0 || x.shape().elements() % known != 0)
@@ -151,7 +160,9 @@ Tensor transpose(Tensor x, std::span<const int> perm) {
   for (std::size_t i = 0; i < perm.size(); ++i) t.perm[i] = static_cast<std::int8_t>(perm[i]);
   return {&g, g.append1(t, {x.id()})};
 }
-Tensor transpose(Tensor x, std::initializer_list<int> perm) { return transpose(x, std::span(perm.begin(), perm.size())); }
+Tensor transpose(Tensor x, std::initializer_list<int> perm) {
+  return transpose(x, std::span(perm.begin(), perm.size()));
+}
 
 Tensor concat(const std::vector<Tensor>& parts, int axis) {
   if (parts.empty()) reject(op::Concat::name, "expects at least one part, found none");

@@ -7,9 +7,11 @@ namespace {
 
 /// Target of row-wise classification: labels (n), or probabilities (n,c).
 void require_target(std::string_view op, const TensorSpec& scores, const TensorSpec& target) {
-  const bool labels = (target.dtype == DType::i32 || target.dtype == DType::u8) && target.shape == Shape{scores.shape[0]};
+  const bool labels =
+      (target.dtype == DType::i32 || target.dtype == DType::u8) && target.shape == Shape{scores.shape[0]};
   if (!labels && target != scores)
-    reject(op, "target expects integer labels ({}) or probabilities {}, found {}", scores.shape[0], scores.str(), target.str());
+    reject(op, "target expects integer labels ({}) or probabilities {}, found {}", scores.shape[0], scores.str(),
+           target.str());
 }
 
 }  // namespace
@@ -79,7 +81,9 @@ void vjp(const SigmoidCrossEntropy&, Vjp& v) {
   v.accumulate(0, v.emit(SigmoidCrossEntropyGrad{}, {v.grad(), v.input(0), v.input(1)}));
 }
 Cost cost(const SigmoidCrossEntropy&, Specs in, Specs out) { return per_element(45, in, out); }
-SpecList infer(const SigmoidCrossEntropyGrad&, Specs in) { return elementwise_loss_grad(SigmoidCrossEntropyGrad::name, in); }
+SpecList infer(const SigmoidCrossEntropyGrad&, Specs in) {
+  return elementwise_loss_grad(SigmoidCrossEntropyGrad::name, in);
+}
 Cost cost(const SigmoidCrossEntropyGrad&, Specs in, Specs out) { return per_element(25, in, out); }
 
 SpecList infer(const BinaryCrossEntropy&, Specs in) { return elementwise_loss(BinaryCrossEntropy::name, in); }
@@ -88,7 +92,9 @@ void vjp(const BinaryCrossEntropy& b, Vjp& v) {
   v.accumulate(0, v.emit(BinaryCrossEntropyGrad{b.epsilon}, {v.grad(), v.input(0), v.input(1)}));
 }
 Cost cost(const BinaryCrossEntropy&, Specs in, Specs out) { return per_element(45, in, out); }
-SpecList infer(const BinaryCrossEntropyGrad&, Specs in) { return elementwise_loss_grad(BinaryCrossEntropyGrad::name, in); }
+SpecList infer(const BinaryCrossEntropyGrad&, Specs in) {
+  return elementwise_loss_grad(BinaryCrossEntropyGrad::name, in);
+}
 Cost cost(const BinaryCrossEntropyGrad&, Specs in, Specs out) { return per_element(8, in, out); }
 
 SpecList infer(const Correct&, Specs in) {
@@ -99,7 +105,9 @@ SpecList infer(const Correct&, Specs in) {
   return {{in[0].dtype, {in[0].shape[0]}}};
 }
 void vjp(const Correct&, Vjp&) { reject(Correct::name, "is a count and has no gradient"); }
-Cost cost(const Correct&, Specs in, Specs out) { return {static_cast<double>(in[0].shape.elements()), traffic(in, out)}; }
+Cost cost(const Correct&, Specs in, Specs out) {
+  return {static_cast<double>(in[0].shape.elements()), traffic(in, out)};
+}
 
 }  // namespace tenon::op
 
@@ -142,7 +150,8 @@ Tensor sigmoid_crossentropy(Tensor logits, Tensor target) {
 }
 
 Tensor binary_crossentropy(Tensor probabilities, Tensor target) {
-  const Tensor logits = behind<op::Unary>(probabilities, [](const op::Unary& u) { return u.fn == op::UnaryFn::sigmoid; });
+  const Tensor logits =
+      behind<op::Unary>(probabilities, [](const op::Unary& u) { return u.fn == op::UnaryFn::sigmoid; });
   if (logits) return sigmoid_crossentropy(logits, target);
   Graph& g = graph_of(op::BinaryCrossEntropy::name, probabilities, target);
   return mean({&g, g.append1(op::BinaryCrossEntropy{}, {probabilities.id(), target.id()})});

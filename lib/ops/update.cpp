@@ -20,9 +20,13 @@ SpecList infer(const SgdUpdate& u, Specs in) {
   return update_outputs(SgdUpdate::name, in, u.momentum != 0.f ? 1 : 0, u.common.clipped);
 }
 Cost cost(const SgdUpdate&, Specs in, Specs out) { return update_cost(2, in, out); }
-SpecList infer(const AdadeltaUpdate& u, Specs in) { return update_outputs(AdadeltaUpdate::name, in, 2, u.common.clipped); }
+SpecList infer(const AdadeltaUpdate& u, Specs in) {
+  return update_outputs(AdadeltaUpdate::name, in, 2, u.common.clipped);
+}
 Cost cost(const AdadeltaUpdate&, Specs in, Specs out) { return update_cost(16, in, out); }
-SpecList infer(const AdagradUpdate& u, Specs in) { return update_outputs(AdagradUpdate::name, in, 1, u.common.clipped); }
+SpecList infer(const AdagradUpdate& u, Specs in) {
+  return update_outputs(AdagradUpdate::name, in, 1, u.common.clipped);
+}
 Cost cost(const AdagradUpdate&, Specs in, Specs out) { return update_cost(10, in, out); }
 SpecList infer(const RmspropUpdate& u, Specs in) {
   return update_outputs(RmspropUpdate::name, in, u.momentum != 0.f ? 2 : 1, u.common.clipped);
@@ -42,7 +46,9 @@ SpecList infer(const ClipNorm&, Specs in) {
   require_operands(ClipNorm::name, in, 1);
   return {{in[0].dtype, {1}}};
 }
-Cost cost(const ClipNorm&, Specs in, Specs out) { return {2 * static_cast<double>(in[0].shape.elements()), traffic(in, out)}; }
+Cost cost(const ClipNorm&, Specs in, Specs out) {
+  return {2 * static_cast<double>(in[0].shape.elements()), traffic(in, out)};
+}
 
 SpecList infer(const AssignEma&, Specs in) {
   require_operands(AssignEma::name, in, 2);

@@ -29,7 +29,8 @@ class Appender {
     if (policy_.accumulate > 1)
       for (const Range& r : runs(trainable, [](const Trainable&, const Trainable&) { return true; })) {
         const ValueId acc = slab(Space::accumulated, r);
-        write(op::AccumulateGrad{1.f / static_cast<float>(policy_.accumulate)}, {acc, slab(Space::gradients, r)}, {acc});
+        write(op::AccumulateGrad{1.f / static_cast<float>(policy_.accumulate)}, {acc, slab(Space::gradients, r)},
+              {acc});
       }
     if (policy_.apply) apply(trainable, source);
     g_.scope.clear();
@@ -53,9 +54,12 @@ class Appender {
     for (std::size_t i = 0; i < trainable.size(); ++i) {
       const Parameter& p = parameters_.list()[trainable[i].parameter];
       const std::int64_t end = p.offset + padded(p.shape.elements());
-      const bool joins = !found.empty() && found.back().offset + found.back().elements == p.offset && alike(trainable[i - 1], trainable[i]);
-      if (joins) found.back().elements = end - found.back().offset;
-      else found.push_back({p.offset, end - p.offset});
+      const bool joins = !found.empty() && found.back().offset + found.back().elements == p.offset &&
+                         alike(trainable[i - 1], trainable[i]);
+      if (joins)
+        found.back().elements = end - found.back().offset;
+      else
+        found.push_back({p.offset, end - p.offset});
     }
     return found;
   }
@@ -95,7 +99,8 @@ class Appender {
   }
   void emit(const RmsProp& o, op::UpdateCommon c, bool own_decay, Range r, Space source, ValueId scale) {
     if (!own_decay) c.weight_decay = o.weight_decay;
-    update(op::RmspropUpdate{c, o.rho, o.momentum, o.epsilon, o.epsilon_inside}, o.momentum != 0.f ? 2 : 1, r, source, scale);
+    update(op::RmspropUpdate{c, o.rho, o.momentum, o.epsilon, o.epsilon_inside}, o.momentum != 0.f ? 2 : 1, r, source,
+           scale);
   }
   void emit(const Adam& o, op::UpdateCommon c, bool own_decay, Range r, Space source, ValueId scale) {
     if (!own_decay) c.weight_decay = o.weight_decay;

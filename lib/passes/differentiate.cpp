@@ -30,8 +30,10 @@ std::vector<ValueId> differentiate(Graph& g, ValueId loss, const std::vector<Val
     if (g.spec(loss).shape.elements() != 1)
       throw UsageError(fmt::format("[differentiate] loss expects one element, found {}", g.spec(loss).str()));
     Array one(g.spec(loss));
-    if (one.dtype() == DType::f64) one.values<double>()[0] = 1.0;
-    else one.values<float>()[0] = 1.f;
+    if (one.dtype() == DType::f64)
+      one.values<double>()[0] = 1.0;
+    else
+      one.values<float>()[0] = 1.f;
     seed = g.add_constant(std::move(one));
   }
   const std::size_t forward = g.nodes.size();
@@ -50,7 +52,8 @@ std::vector<ValueId> differentiate(Graph& g, ValueId loss, const std::vector<Val
       wanted_any = wanted_any || wanted.back();
     }
     if (!reached || !wanted_any) continue;
-    if (gradient_of[static_cast<std::size_t>(node.out[0])] == no_value && !std::holds_alternative<op::CustomOp>(node.op))
+    if (gradient_of[static_cast<std::size_t>(node.out[0])] == no_value &&
+        !std::holds_alternative<op::CustomOp>(node.op))
       throw UsageError(fmt::format("[{}] only its first output has a gradient", op::name_of(node.op)));
     g.scope = node.scope.empty() ? "gradient" : node.scope + " gradient";
     Vjp rule(g, node, gradient_of);

@@ -1,5 +1,5 @@
-// fold: nodes whose operands are all constants run once, while compiling: the gradient of a mean starts as 1, is divided
-// by a count and spread, and none of that depends on the data.
+// fold: nodes whose operands are all constants run once, while compiling: the gradient of a mean starts as 1, is
+// divided by a count and spread, and none of that depends on the data.
 #include "lib/passes/passes.hpp"
 #include "lib/runtime/run_graph.hpp"
 
@@ -11,7 +11,8 @@ constexpr std::int64_t most_elements = 1 << 16;
 bool foldable(const Graph& g, const Node& node) {
   if (node.dead || node.out.empty()) return false;
   const bool pure = std::visit([](const auto& o) { return op::Differentiable<std::decay_t<decltype(o)>>; }, node.op);
-  if (!pure || std::holds_alternative<op::Dropout>(node.op) || std::holds_alternative<op::CustomOp>(node.op)) return false;
+  if (!pure || std::holds_alternative<op::Dropout>(node.op) || std::holds_alternative<op::CustomOp>(node.op))
+    return false;
   for (const ValueId v : node.in)
     if (g.values[static_cast<std::size_t>(v)].home.space != Space::constant) return false;
   for (const ValueId v : node.out) {
@@ -29,7 +30,8 @@ void fold(Graph& g) {
     Graph one;
     std::vector<ValueId> in;
     for (const ValueId v : g.nodes[i].in)
-      in.push_back(one.add_constant(g.constants[static_cast<std::size_t>(g.values[static_cast<std::size_t>(v)].home.offset)]));
+      in.push_back(
+          one.add_constant(g.constants[static_cast<std::size_t>(g.values[static_cast<std::size_t>(v)].home.offset)]));
     const std::vector<ValueId> out = one.append(g.nodes[i].op, in);
     Options options;
     options.providers = "reference";

@@ -71,7 +71,8 @@ class Fuser {
     }
     const bool masked = c.epilogue.activation == op::UnaryFn::relu;
     if (const auto* p = std::get_if<op::Pool2d>(&next.op)) {
-      const bool fits = masked && p->fn == op::PoolFn::max && p->window == Hw{2, 2} && p->stride == Hw{2, 2} && p->pad == op::Pad{};
+      const bool fits =
+          masked && p->fn == op::PoolFn::max && p->window == Hw{2, 2} && p->stride == Hw{2, 2} && p->pad == op::Pad{};
       if (!fits || !readers_[static_cast<std::size_t>(next.out[1])].empty()) return 0;
       c.epilogue.pool = true;
       return 3;

@@ -18,7 +18,8 @@ bool pointwise(const op::AnyOp& any) {
 
 PointwiseChain::Instruction instruction(const op::AnyOp& any) {
   using Form = PointwiseChain::Form;
-  if (const auto* u = std::get_if<op::Unary>(&any)) return {Form::unary, static_cast<std::uint8_t>(u->fn), 0, 0, u->alpha, u->beta};
+  if (const auto* u = std::get_if<op::Unary>(&any))
+    return {Form::unary, static_cast<std::uint8_t>(u->fn), 0, 0, u->alpha, u->beta};
   if (const auto* g = std::get_if<op::UnaryGrad>(&any))
     return {Form::unary_grad, static_cast<std::uint8_t>(g->forward.fn), 0, 0, g->forward.alpha, g->forward.beta};
   return {Form::binary, static_cast<std::uint8_t>(std::get<op::Binary>(any).fn), 0, 0, 0.f, 0.f};
@@ -65,7 +66,9 @@ class Grouper {
       std::set<ValueId> after = operands;
       after.erase(node(i).out[0]);
       after.insert(node(i).in.begin(), node(i).in.end());
-      if (after.size() > PointwiseChain::max_operands || provider_of(node(i)) != provider || overtaken(i, last, members)) continue;
+      if (after.size() > PointwiseChain::max_operands || provider_of(node(i)) != provider ||
+          overtaken(i, last, members))
+        continue;
       members.insert(i);
       operands.erase(node(i).out[0]);
       expand(i);
@@ -114,7 +117,8 @@ class Grouper {
         if (std::ranges::find(operands, v) == operands.end() && !made_by(v, members)) operands.push_back(v);
     const auto number = [&](ValueId v) {
       const auto result = std::ranges::find(results, v);
-      if (result != results.end()) return static_cast<std::uint8_t>(PointwiseChain::max_operands + (result - results.begin()));
+      if (result != results.end())
+        return static_cast<std::uint8_t>(PointwiseChain::max_operands + (result - results.begin()));
       return static_cast<std::uint8_t>(std::ranges::find(operands, v) - operands.begin());
     };
     for (const std::int32_t i : members) {

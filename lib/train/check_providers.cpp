@@ -1,5 +1,5 @@
-// check_providers: every row that takes a problem, compared with the reference in f64 and, where the row is canonical, bit
-// for bit with the reference in f32.
+// check_providers: every row that takes a problem, compared with the reference in f64 and, where the row is canonical,
+// bit for bit with the reference in f32.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -21,7 +21,8 @@ namespace {
 std::vector<Kernel> rows_of(const op::AnyOp& any) {
   std::vector<Kernel> rows;
   if (const auto* custom = std::get_if<op::CustomOp>(&any))
-    for (const CustomKernel& k : custom->def->kernels) rows.push_back({op::kind(any), k.provider, false, false, {}, k.bind, nullptr});
+    for (const CustomKernel& k : custom->def->kernels)
+      rows.push_back({op::kind(any), k.provider, false, false, {}, k.bind, nullptr});
   for (const Kernel& row : backend("cpu").kernels())
     if (row.op == op::kind(any)) rows.push_back(row);
   return rows;
@@ -47,7 +48,8 @@ class Checker {
       report_.ok = report_.ok && r.ok;
       report_.text += fmt::format("{:26} {:13} {}\n", r.op, r.provider,
                                   !r.refusal.empty() ? "refused: " + r.refusal
-                                  : r.ok             ? fmt::format("ok, worst {:.3f} of the bound{}", r.worst, r.canonical ? ", same bits as the reference" : "")
+                                  : r.ok             ? fmt::format("ok, worst {:.3f} of the bound{}", r.worst,
+                                                       r.canonical ? ", same bits as the reference" : "")
                                                      : "FAILED: " + r.fault);
     }
     return report_;
@@ -79,7 +81,9 @@ class Checker {
 };
 
 Array random_array(const TensorSpec& spec, const ProviderCheckOptions& o, std::mt19937_64& rng) {
-  if (spec.dtype != DType::f32) throw UsageError(fmt::format("[check_providers] random operands are f32, found {}: give arrays instead", spec.str()));
+  if (spec.dtype != DType::f32)
+    throw UsageError(
+        fmt::format("[check_providers] random operands are f32, found {}: give arrays instead", spec.str()));
   std::uniform_real_distribution<double> draw(o.low, o.high);
   Array a(spec);
   for (float& v : a.values<float>()) v = static_cast<float>(draw(rng));
@@ -88,7 +92,8 @@ Array random_array(const TensorSpec& spec, const ProviderCheckOptions& o, std::m
 
 }  // namespace
 
-ProviderReport check_providers(const CustomFunction& f, const std::vector<TensorSpec>& in, const ProviderCheckOptions& options) {
+ProviderReport check_providers(const CustomFunction& f, const std::vector<TensorSpec>& in,
+                               const ProviderCheckOptions& options) {
   std::mt19937_64 rng(options.seed);
   std::vector<Array> arrays;
   for (const TensorSpec& spec : in) arrays.push_back(random_array(spec, options, rng));
@@ -102,7 +107,8 @@ ProviderReport check_providers(const CustomFunction& f, const std::vector<Tensor
   return checker.finish();
 }
 
-ProviderReport check_providers(const TensorFunction& f, const std::vector<Array>& inputs, const ProviderCheckOptions& options) {
+ProviderReport check_providers(const TensorFunction& f, const std::vector<Array>& inputs,
+                               const ProviderCheckOptions& options) {
   Graph g;
   g.training = true;
   std::vector<Tensor> tensors;
@@ -112,7 +118,8 @@ ProviderReport check_providers(const TensorFunction& f, const std::vector<Array>
     if (a.dtype() == DType::f32) wrt.push_back(tensors.back().id());
   }
   const Tensor y = f(tensors);
-  if (!y || &y.graph() != &g) throw UsageError("[check_providers] the function expects to return a tensor made from its operands");
+  if (!y || &y.graph() != &g)
+    throw UsageError("[check_providers] the function expects to return a tensor made from its operands");
   const Tensor loss = y.shape().elements() == 1 ? y : sum(y);
   (void)differentiate(g, loss.id(), wrt);
 
@@ -129,7 +136,8 @@ ProviderReport check_providers(const TensorFunction& f, const std::vector<Array>
   for (const Node& n : g.nodes) {
     std::vector<Array> in;
     for (const ValueId v : n.in)
-      in.push_back(values[static_cast<std::size_t>(std::lower_bound(wanted.begin(), wanted.end(), v) - wanted.begin())]);
+      in.push_back(
+          values[static_cast<std::size_t>(std::lower_bound(wanted.begin(), wanted.end(), v) - wanted.begin())]);
     checker.check(n.op, in);
   }
   return checker.finish();

@@ -35,16 +35,20 @@ class Scalar {
     graph_.dtype = DType::f64;
     std::vector<Tensor> tensors;
     for (const Array& a : inputs)
-      tensors.push_back(graph_.input(fmt::format("x{}", tensors.size()), {floating(a) ? DType::f64 : a.dtype(), a.shape()}));
+      tensors.push_back(
+          graph_.input(fmt::format("x{}", tensors.size()), {floating(a) ? DType::f64 : a.dtype(), a.shape()}));
     Tensor y = f(tensors);
-    if (!y || &y.graph() != &graph_) throw UsageError("[gradcheck] the function expects to return a tensor made from its operands");
+    if (!y || &y.graph() != &graph_)
+      throw UsageError("[gradcheck] the function expects to return a tensor made from its operands");
     if (y.shape().elements() != 1) y = sum(y * graph_.constant(weights(y.shape(), seed)));
     loss_ = y.id();
     for (std::size_t i = 0; i < inputs.size(); ++i)
       if (floating(inputs[i])) wrt_.push_back(tensors[i].id());
   }
 
-  [[nodiscard]] double value(const std::vector<Array>& x) const { return run_graph(graph_, {loss_}, x, options_).at(0).at(0); }
+  [[nodiscard]] double value(const std::vector<Array>& x) const {
+    return run_graph(graph_, {loss_}, x, options_).at(0).at(0);
+  }
 
   /// One array for each floating input; zeros where the result does not depend on it.
   [[nodiscard]] std::vector<Array> gradient(const std::vector<Array>& x) const {
@@ -121,7 +125,8 @@ class Line {
 enum class Verdict { right, wrong, kink };
 
 /// Compares along one direction, with ever smaller steps where a kink may lie in reach.
-Verdict compare(Line& line, const Direction& d, double analytic, double size, double scale, double tolerance, double& error) {
+Verdict compare(Line& line, const Direction& d, double analytic, double size, double scale, double tolerance,
+                double& error) {
   const double first = std::pow(eps, 0.2) * size;
   bool kinked = false;
   for (const double h : {first, first / 16, first / 256}) {
@@ -163,8 +168,12 @@ double largest(const Array& a) {
 class Check {
  public:
   Check(const TensorFunction& f, const std::vector<Array>& inputs, const GradcheckOptions& o)
-      : options_(o), inputs_(as_f64(inputs)), scalar_(f, inputs_, o.seed), line_(scalar_, inputs_),
-        gradient_(scalar_.gradient(inputs_)), rng_(o.seed) {
+      : options_(o),
+        inputs_(as_f64(inputs)),
+        scalar_(f, inputs_, o.seed),
+        line_(scalar_, inputs_),
+        gradient_(scalar_.gradient(inputs_)),
+        rng_(o.seed) {
     for (std::size_t i = 0; i < inputs_.size(); ++i)
       if (floating(inputs_[i])) wrt_.push_back(i);
     at_kink_.resize(inputs_.size());
@@ -176,11 +185,12 @@ class Check {
     const auto total = static_cast<double>(report_.checked + report_.skipped);
     const bool too_many = static_cast<double>(report_.skipped) > options_.max_kinks * total;
     report_.ok = wrong_ == 0 && !too_many && report_.checked > 0;
-    report_.text = fmt::format("gradcheck {}: {} coordinates and directions checked, {} wrong, {} skipped at kinks{}; worst {:.2e} of "
-                               "the largest gradient, tolerance {:.0e}\n{}",
-                               report_.ok ? "ok" : "FAILED", report_.checked, wrong_, report_.skipped,
-                               too_many ? fmt::format(" (more than {:.0f} %)", 100 * options_.max_kinks) : "", report_.worst,
-                               options_.tolerance, lines_);
+    report_.text = fmt::format(
+        "gradcheck {}: {} coordinates and directions checked, {} wrong, {} skipped at kinks{}; worst {:.2e} of "
+        "the largest gradient, tolerance {:.0e}\n{}",
+        report_.ok ? "ok" : "FAILED", report_.checked, wrong_, report_.skipped,
+        too_many ? fmt::format(" (more than {:.0f} %)", 100 * options_.max_kinks) : "", report_.worst,
+        options_.tolerance, lines_);
     return report_;
   }
 
@@ -199,7 +209,9 @@ class Check {
     }
     ++report_.checked;
     if (verdict == Verdict::wrong) ++wrong_;
-    report_.worst = std::max(report_.worst, scale > 0 ? error / scale : error > 0 && verdict == Verdict::wrong ? error : 0.);
+    report_.worst = std::max(report_.worst, scale > 0                                ? error / scale
+                                            : error > 0 && verdict == Verdict::wrong ? error
+                                                                                     : 0.);
     return true;
   }
 
@@ -223,10 +235,12 @@ class Check {
         kinks.push_back(c);
       } else if (!(error <= worst)) {
         worst = std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
-        worst_line = fmt::format("worst at {}: gradient {:.12g}, off by {:.2e}", position(inputs_[n].shape(), c), g[at], error);
+        worst_line =
+            fmt::format("worst at {}: gradient {:.12g}, off by {:.2e}", position(inputs_[n].shape(), c), g[at], error);
       }
     }
-    lines_ += fmt::format("  input {} {}: {} of {} coordinates, {}\n", n, inputs_[n].spec().str(), some.size(), x.size(), worst_line);
+    lines_ += fmt::format("  input {} {}: {} of {} coordinates, {}\n", n, inputs_[n].spec().str(), some.size(),
+                          x.size(), worst_line);
     if (kinks.empty()) return;
     std::vector<std::string> names;
     for (const std::int64_t c : kinks) names.push_back(position(inputs_[n].shape(), c));

@@ -26,7 +26,7 @@ class Guarded {
  public:
   Guarded(std::size_t bytes, DType dtype) : bytes_(bytes), fill_(poison(dtype)) {
     const std::size_t total = 2 * guard_bytes + (bytes + alignment) / alignment * alignment;
-    memory_.reset(static_cast<std::byte*>(::operator new(total, std::align_val_t{alignment})));
+    memory_.reset(static_cast<std::byte*>(::operator new (total, std::align_val_t{alignment})));
     std::memset(memory_.get(), fill_, total);
   }
   [[nodiscard]] std::byte* data() const { return memory_.get() + guard_bytes; }
@@ -34,7 +34,7 @@ class Guarded {
 
  private:
   struct Release {
-    void operator()(std::byte* p) const { ::operator delete(p, std::align_val_t{alignment}); }
+    void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{alignment}); }
   };
   [[nodiscard]] bool whole(const std::byte* zone) const {
     return std::all_of(zone, zone + guard_bytes, [&](std::byte b) { return b == static_cast<std::byte>(fill_); });
@@ -85,7 +85,8 @@ RowRun run_row(const Problem& p, const Step& step, const std::vector<Array>& in,
   const Guarded workspace(step.workspace, DType::f32);
   RowRun result;
   result.control = control;
-  Call call{in_pointers.data(), out_pointers.data(), workspace.data(), &result.control, step.state.get(), threads, nullptr};
+  Call call{
+      in_pointers.data(), out_pointers.data(), workspace.data(), &result.control, step.state.get(), threads, nullptr};
   step.run(call);
 
   for (std::size_t i = 0; i < operands.size(); ++i)
@@ -179,7 +180,11 @@ class MaskRule {
     map_ = run_reference(without_tail(any), in, control).out[0];
     if (e.dropout > 0.f) {
       op::AnyOp no_relu = any;
-      std::visit([](auto& o) { if constexpr (requires { o.epilogue; }) o.epilogue.activation = op::UnaryFn::identity; }, no_relu);
+      std::visit(
+          [](auto& o) {
+            if constexpr (requires { o.epilogue; }) o.epilogue.activation = op::UnaryFn::identity;
+          },
+          no_relu);
       dropped_ = run_reference(no_relu, in, control).out[1];
     }
   }
@@ -229,7 +234,8 @@ Comparison compare_bounded(const op::AnyOp& any, const std::vector<Array>& in, c
       if (share <= c.worst) continue;
       c.worst = std::isnan(share) ? std::numeric_limits<double>::infinity() : share;
       if (c.worst > 1)
-        c.fault = fmt::format("{}: found {:.9g}, exact {:.17g}, bound {:.3g}", element(exact[o], i, static_cast<int>(o)), f, e, bound);
+        c.fault = fmt::format("{}: found {:.9g}, exact {:.17g}, bound {:.3g}",
+                              element(exact[o], i, static_cast<int>(o)), f, e, bound);
       if (std::isinf(c.worst)) return c;
     }
   return c;

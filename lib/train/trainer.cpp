@@ -91,8 +91,12 @@ struct Trainer::Impl {
       c.accumulate = options.accumulate;
       c.frozen = options.frozen;
       c.groups = options.groups;
-      c.run = {.device = options.device, .precision = options.precision, .providers = options.providers,
-               .threads = options.threads, .seed = options.seed, .fuse = options.fuse};
+      c.run = {.device = options.device,
+               .precision = options.precision,
+               .providers = options.providers,
+               .threads = options.threads,
+               .seed = options.seed,
+               .fuse = options.fuse};
       compiled.emplace(compile(model, std::move(c)));
     }
     return *compiled;
@@ -112,7 +116,8 @@ struct Trainer::Impl {
   std::optional<Program> compiled;
 };
 
-Trainer::Trainer(Model model, TrainerOptions options) : impl_(std::make_unique<Impl>(std::move(model), std::move(options))) {}
+Trainer::Trainer(Model model, TrainerOptions options)
+    : impl_(std::make_unique<Impl>(std::move(model), std::move(options))) {}
 Trainer::~Trainer() = default;
 Trainer::Trainer(Trainer&&) noexcept = default;
 Trainer& Trainer::operator=(Trainer&&) noexcept = default;
@@ -139,7 +144,8 @@ History Trainer::fit(const Dataset& data, FitOptions o) {
   if (o.epochs < 0) reject("fit", "epochs are 0 or more, found {}", o.epochs);
   Program& program = impl_->program(data);
   const bool by_updates = o.updates > 0;
-  Loader loader(data, {.batch_size = o.batch_size, .shuffle = o.shuffle, .seed = impl_->options.seed, .continuous = by_updates});
+  Loader loader(
+      data, {.batch_size = o.batch_size, .shuffle = o.shuffle, .seed = impl_->options.seed, .continuous = by_updates});
   TrainControl control;
   control.save_ = [this](const std::string& path) { tenon::save(impl_->model, path); };
   StepBlock block(o.hooks, control);
@@ -168,13 +174,19 @@ History Trainer::fit(const Dataset& data, FitOptions o) {
       block.add({step++, epoch, batch->size, r.loss, r.metrics, lr});
       ++steps;
       if (r.halted && o.stop_on_nan) {
-        control.stop(fmt::format("loss is {} at step {}", std::isnan(r.loss) ? "nan" : fmt::format("{}", r.loss), step - 1));
+        control.stop(
+            fmt::format("loss is {} at step {}", std::isnan(r.loss) ? "nan" : fmt::format("{}", r.loss), step - 1));
         history.summary.halted = true;
       }
     }
     block.flush();
-    EpochRecord e{.epoch = epoch, .epochs = o.epochs, .steps = steps, .examples = means.examples(), .loss = means.loss(),
-                  .metrics = means.metrics(), .learning_rate = program.learning_rate()};
+    EpochRecord e{.epoch = epoch,
+                  .epochs = o.epochs,
+                  .steps = steps,
+                  .examples = means.examples(),
+                  .loss = means.loss(),
+                  .metrics = means.metrics(),
+                  .learning_rate = program.learning_rate()};
     if (o.validation && !stopped()) {
       const Evaluation v = impl_->evaluate(*o.validation, o.validation_batch > 0 ? o.validation_batch : o.batch_size);
       e.validation_loss = v.loss;

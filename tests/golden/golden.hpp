@@ -22,7 +22,9 @@ struct Parameter {
 };
 
 inline std::int64_t draw(std::uint32_t site, std::uint32_t step, std::int64_t element) {
-  return philox::word(philox::key(seed, philox::Purpose::generator), static_cast<std::uint64_t>(element), site, step, 0) >> 8;
+  return philox::word(philox::key(seed, philox::Purpose::generator), static_cast<std::uint64_t>(element), site, step,
+                      0) >>
+         8;
 }
 
 inline Array weights(const Parameter& p, std::uint32_t number, DType dtype) {
@@ -51,13 +53,15 @@ inline Array images(std::uint32_t step, const Shape& shape, DType dtype) {
 inline Array labels(std::uint32_t step, std::int64_t n) {
   Array a(DType::i32, {n});
   std::int64_t i = 0;
-  for (std::int32_t& label : a.values<std::int32_t>()) label = static_cast<std::int32_t>(draw(label_site, step, i++) % 10);
+  for (std::int32_t& label : a.values<std::int32_t>())
+    label = static_cast<std::int32_t>(draw(label_site, step, i++) % 10);
   return a;
 }
 
 inline std::vector<std::int64_t> coordinates(std::uint32_t number, std::int64_t size, std::int64_t most) {
   std::vector<std::int64_t> c;
-  for (std::int64_t j = 0; j < (size <= most ? size : most); ++j) c.push_back(size <= most ? j : draw(sample_site + number, 0, j) % size);
+  for (std::int64_t j = 0; j < (size <= most ? size : most); ++j)
+    c.push_back(size <= most ? j : draw(sample_site + number, 0, j) % size);
   return c;
 }
 

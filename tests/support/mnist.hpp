@@ -24,10 +24,10 @@ inline std::optional<MnistData> mnist() {
 }  // namespace tenon::test
 
 /// Ends the test with a visible word where there is no MNIST.
-#define TENON_REQUIRE_MNIST(name)                                                              \
-  const auto name##_found = tenon::test::mnist();                                              \
-  if (!name##_found) {                                                                         \
-    WARN("skipped: no MNIST in TENON_MNIST or shared/mnist beside the checkout");              \
-    return;                                                                                    \
-  }                                                                                            \
+#define TENON_REQUIRE_MNIST(name)                                                 \
+  const auto name##_found = tenon::test::mnist();                                 \
+  if (!name##_found) {                                                            \
+    WARN("skipped: no MNIST in TENON_MNIST or shared/mnist beside the checkout"); \
+    return;                                                                       \
+  }                                                                               \
   const tenon::MnistData& name = *name##_found

@@ -40,7 +40,8 @@ inline CompileOptions image_options(bool convolutional) {
 
 /// Procedural digits: real enough for a loss to fall.
 inline const Dataset& digits() {
-  static const Dataset data = load_mnist({.offline = true, .seed = 4, .synthetic_train = 4096, .synthetic_test = 64}).train;
+  static const Dataset data =
+      load_mnist({.offline = true, .seed = 4, .synthetic_train = 4096, .synthetic_test = 64}).train;
   return data;
 }
 

@@ -16,7 +16,8 @@ inline Batch toy_batch(std::int64_t n, std::int64_t features, std::int64_t class
     state = state * 1664525U + 1013904223U;
     v = static_cast<float>(state >> 8) * 0x1p-23f - 1.f;
   }
-  for (std::int64_t i = 0; i < n; ++i) t.values<std::int32_t>()[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i % classes);
+  for (std::int64_t i = 0; i < n; ++i)
+    t.values<std::int32_t>()[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i % classes);
   b.inputs = {x};
   b.targets = {t};
   return b;

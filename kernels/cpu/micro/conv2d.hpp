@@ -24,7 +24,8 @@ TENON_INLINE const float* padded_image(const Conv2dPlan& p, const float* x, std:
   std::memset(to, 0, static_cast<std::size_t>(p.padded_h * row) * sizeof(float));
   const std::int64_t rows = smaller(g.h, p.padded_h - g.pad_top), columns = smaller(g.w, p.padded_w - g.pad_left);
   for (std::int64_t y = 0; y < rows; ++y)
-    std::memcpy(to + (y + g.pad_top) * row + g.pad_left * g.c, image + y * g.w * g.c, static_cast<std::size_t>(columns * g.c) * sizeof(float));
+    std::memcpy(to + (y + g.pad_top) * row + g.pad_left * g.c, image + y * g.w * g.c,
+                static_cast<std::size_t>(columns * g.c) * sizeof(float));
   return to;
 }
 
@@ -60,8 +61,8 @@ struct Live {
 };
 
 /// Live terms of position (oy, ox), k ascending; returns how many. `gy` and `mask` are those of the image; room for k.
-TENON_INLINE std::int64_t live_terms(const ConvGeometry& g, const float* gy, const std::uint8_t* mask, float scale, std::int64_t oy,
-                                     std::int64_t ox, Live* to) {
+TENON_INLINE std::int64_t live_terms(const ConvGeometry& g, const float* gy, const std::uint8_t* mask, float scale,
+                                     std::int64_t oy, std::int64_t ox, Live* to) {
   const std::int64_t y = oy / 2, x = ox / 2;
   if (y >= g.ph || x >= g.pw) return 0;  // an odd last row or column is not pooled
   const auto slot = static_cast<std::uint8_t>(oy % 2 * 2 + ox % 2);
@@ -70,7 +71,8 @@ TENON_INLINE std::int64_t live_terms(const ConvGeometry& g, const float* gy, con
   std::int64_t k = 0;
 #if defined(__AVX512F__) && defined(__AVX512BW__)
   for (; k + 64 <= g.k; k += 64) {
-    std::uint64_t alive = _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(mask + at + k), _mm512_set1_epi8(static_cast<char>(slot)));
+    std::uint64_t alive =
+        _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(mask + at + k), _mm512_set1_epi8(static_cast<char>(slot)));
     for (; alive != 0; alive &= alive - 1) {
       const std::int64_t c = k + __builtin_ctzll(alive);
       to[count++] = {static_cast<std::int32_t>(c), gy[at + c] * scale};

@@ -22,11 +22,11 @@ void pack_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64
 
 /// One tile: pixels [0, pixels) from `x` at distance `step`, over terms [c0, c1) of the taps.
 struct TileArgs {
-  const float* x;       // first pixel, first channel of the group
-  std::int64_t step;    // floats between neighbouring pixels
-  std::int64_t row;     // floats between taps in h, and in w
+  const float* x;     // first pixel, first channel of the group
+  std::int64_t step;  // floats between neighbouring pixels
+  std::int64_t row;   // floats between taps in h, and in w
   std::int64_t column;
-  const float* w;       // packed panel
+  const float* w;  // packed panel
   std::int64_t kw, cg;
   std::int64_t begin, end;  // terms
   float* z;                 // (pixels, panel)
@@ -58,11 +58,12 @@ void tile(const TileArgs& a) {
   }
 }
 using Tile = void (*)(const TileArgs&);
-constexpr Tile tiles[] = {nullptr, tile<1>, tile<2>, tile<3>,  tile<4>,  tile<5>,  tile<6>, tile<7>,
+constexpr Tile tiles[] = {nullptr, tile<1>, tile<2>,  tile<3>,  tile<4>,  tile<5>,  tile<6>, tile<7>,
                           tile<8>, tile<9>, tile<10>, tile<11>, tile<12>, tile<13>, tile<14>};
 
 /// z (ow, panel) of one output row and panel, in the bottom entry of `stack`.
-void output_row(const Conv2dPlan& p, const float* image, const float* w, std::int64_t group, std::int64_t oy, float* stack) {
+void output_row(const Conv2dPlan& p, const float* image, const float* w, std::int64_t group, std::int64_t oy,
+                float* stack) {
   const ConvGeometry& g = p.g;
   const std::int64_t terms = std::int64_t{g.kh} * g.kw * p.cg, chunks = order::chunks(terms, order::k_chunk);
   const std::int64_t size = std::int64_t{g.ow} * panel, count = blocks_of(g.ow, tile_pixels);
@@ -77,7 +78,8 @@ void output_row(const Conv2dPlan& p, const float* image, const float* w, std::in
     for (std::int64_t t = 0; t < count; ++t) {
       const std::int64_t px = t * g.ow / count, end = (t + 1) * g.ow / count;
       tiles[end - px]({x + px * step, step, g.dilation_h * line, std::int64_t{g.dilation_w} * g.c, w, g.kw, p.cg,
-                       chunk * order::k_chunk, smaller(terms, (chunk + 1) * order::k_chunk), stack + height * size + px * panel});
+                       chunk * order::k_chunk, smaller(terms, (chunk + 1) * order::k_chunk),
+                       stack + height * size + px * panel});
     }
     height = order::tree_push(chunk, height, join);
   }
@@ -86,7 +88,8 @@ void output_row(const Conv2dPlan& p, const float* image, const float* w, std::in
 
 /// y of one row: bias and activation. `k` is the first filter of the panel.
 template <class F>
-TENON_INLINE void store_row(const Conv2dPlan& p, const float* z, const float* bias, const F& f, std::int64_t k, std::int64_t count, float* y) {
+TENON_INLINE void store_row(const Conv2dPlan& p, const float* z, const float* bias, const F& f, std::int64_t k,
+                            std::int64_t count, float* y) {
   for (std::int64_t px = 0; px < p.g.ow; ++px)
     for_each_lanes(count, [&](std::int64_t j, auto lanes) {
       Vf v = lanes.load(z + px * panel + j);
@@ -96,7 +99,8 @@ TENON_INLINE void store_row(const Conv2dPlan& p, const float* z, const float* bi
 }
 
 /// y and mask of one pooled row from two rows of z: relu(z + bias), the first largest of each window.
-void store_pooled(const Conv2dPlan& p, const float* z0, const float* z1, const float* bias, std::int64_t k, std::int64_t count, float* y, std::uint8_t* mask) {
+void store_pooled(const Conv2dPlan& p, const float* z0, const float* z1, const float* bias, std::int64_t k,
+                  std::int64_t count, float* y, std::uint8_t* mask) {
   const bool relu = static_cast<op::UnaryFn>(p.g.activation) == op::UnaryFn::relu;
   const Vf zero{};
   for (std::int64_t px = 0; px < p.g.pw; ++px)
@@ -117,11 +121,13 @@ void store_pooled(const Conv2dPlan& p, const float* z0, const float* z1, const f
       lanes.store(y + px * p.g.k + k + j, best);
       std::int32_t winners[width];
       std::memcpy(winners, &winner, sizeof winner);
-      for (std::int64_t l = 0; l < smaller(width, count - j); ++l) mask[px * p.g.k + k + j + l] = static_cast<std::uint8_t>(winners[l]);
+      for (std::int64_t l = 0; l < smaller(width, count - j); ++l)
+        mask[px * p.g.k + k + j + l] = static_cast<std::uint8_t>(winners[l]);
     });
 }
 
-void one_row(const Conv2dPlan& p, const Call& call, const float* image, const float* packed, float* stack, std::int64_t n, std::int64_t row) {
+void one_row(const Conv2dPlan& p, const Call& call, const float* image, const float* packed, float* stack,
+             std::int64_t n, std::int64_t row) {
   const ConvGeometry& g = p.g;
   const std::int64_t terms = std::int64_t{g.kh} * g.kw * p.cg;
   const std::int64_t at = (n * g.ph + row) * g.pw * g.k;

@@ -24,9 +24,11 @@ struct Position {
 
 /// to[0, vectors) += dz * x over the list; vector v lies at rows[v] behind the window's start.
 template <int vectors>
-TENON_INLINE void walk(const Position* list, std::int64_t count, const float* x, const std::int32_t* offset, float* to, std::int64_t last) {
+TENON_INLINE void walk(const Position* list, std::int64_t count, const float* x, const std::int32_t* offset, float* to,
+                       std::int64_t last) {
   Vf acc[vectors];
-  for (int v = 0; v < vectors; ++v) acc[v] = v + 1 < vectors || last == width ? Simd::load(to + v * width) : Simd::load_n(to + v * width, last);
+  for (int v = 0; v < vectors; ++v)
+    acc[v] = v + 1 < vectors || last == width ? Simd::load(to + v * width) : Simd::load_n(to + v * width, last);
   for (std::int64_t i = 0; i < count; ++i) {
     const float* window = x + list[i].x;
     const Vf dz = Simd::set(list[i].dz);
@@ -36,16 +38,20 @@ TENON_INLINE void walk(const Position* list, std::int64_t count, const float* x,
     acc[vectors - 1] = Simd::fma(dz, last == width ? Simd::load(tail) : Simd::load_n(tail, last), acc[vectors - 1]);
   }
   for (int v = 0; v < vectors; ++v) {
-    if (v + 1 < vectors || last == width) Simd::store(to + v * width, acc[v]);
-    else Simd::store_n(to + v * width, acc[v], last);
+    if (v + 1 < vectors || last == width)
+      Simd::store(to + v * width, acc[v]);
+    else
+      Simd::store_n(to + v * width, acc[v], last);
   }
 }
 
 /// Adds one image to the partial sums [k][kh][kw c] by channel lists.
-void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, float* lists, float* partial) {
+void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, float* lists,
+                    float* partial) {
   const ConvGeometry& g = p.g;
   const std::int64_t positions = std::int64_t{g.oh} * g.ow, out = std::int64_t{g.ph} * g.pw * g.k;
-  const std::int64_t terms = std::int64_t{g.kh} * g.kw * g.c, row = std::int64_t{g.kw} * g.c, line = std::int64_t{p.padded_w} * g.c;
+  const std::int64_t terms = std::int64_t{g.kh} * g.kw * g.c, row = std::int64_t{g.kw} * g.c,
+                     line = std::int64_t{p.padded_w} * g.c;
   auto* list = reinterpret_cast<Position*>(lists);
   auto* count = reinterpret_cast<std::int64_t*>(list + positions * g.k);
   auto* live = reinterpret_cast<Live*>(count + g.k);
@@ -73,7 +79,8 @@ void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, s
     if (tail == width) {
       const std::int64_t vectors = g.kh * per_row;
       std::int64_t v = 0;
-      for (; v + run_vectors <= vectors; v += run_vectors) walk<run_vectors>(l, count[k], image, offset + v, to + v * width, width);
+      for (; v + run_vectors <= vectors; v += run_vectors)
+        walk<run_vectors>(l, count[k], image, offset + v, to + v * width, width);
       for (; v + 3 <= vectors; v += 3) walk<3>(l, count[k], image, offset + v, to + v * width, width);
       for (; v < vectors; ++v) walk<1>(l, count[k], image, offset + v, to + v * width, width);
       continue;
@@ -86,7 +93,8 @@ void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, s
 
 /// A tile of up to tile_taps (kh,kw,c) times a panel of k over the positions of one image.
 template <int taps>
-void tap_tile(const Conv2dPlan& p, const float* image, const float* dz, std::int64_t dz_stride, const std::int64_t* offset, float* to, std::int64_t to_stride) {
+void tap_tile(const Conv2dPlan& p, const float* image, const float* dz, std::int64_t dz_stride,
+              const std::int64_t* offset, float* to, std::int64_t to_stride) {
   const ConvGeometry& g = p.g;
   const std::int64_t line = std::int64_t{p.padded_w} * g.c;
   Vf acc[taps][2];
@@ -113,17 +121,20 @@ void tap_tile(const Conv2dPlan& p, const float* image, const float* dz, std::int
     Simd::store(to + t * to_stride + width, acc[t][1]);
   }
 }
-using TapTile = void (*)(const Conv2dPlan&, const float*, const float*, std::int64_t, const std::int64_t*, float*, std::int64_t);
-constexpr TapTile tap_tiles[] = {nullptr,     tap_tile<1>, tap_tile<2>,  tap_tile<3>,  tap_tile<4>,  tap_tile<5>,  tap_tile<6>, tap_tile<7>,
-                                 tap_tile<8>, tap_tile<9>, tap_tile<10>, tap_tile<11>, tap_tile<12>, tap_tile<13>, tap_tile<14>};
+using TapTile = void (*)(const Conv2dPlan&, const float*, const float*, std::int64_t, const std::int64_t*, float*,
+                         std::int64_t);
+constexpr TapTile tap_tiles[] = {nullptr,      tap_tile<1>,  tap_tile<2>,  tap_tile<3>,  tap_tile<4>,
+                                 tap_tile<5>,  tap_tile<6>,  tap_tile<7>,  tap_tile<8>,  tap_tile<9>,
+                                 tap_tile<10>, tap_tile<11>, tap_tile<12>, tap_tile<13>, tap_tile<14>};
 
 /// Adds one image to the partial sums [group][kh kw c][kg, padded to panels].
-void add_by_tap(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, float* scratch, float* partial) {
+void add_by_tap(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, float* scratch,
+                float* partial) {
   const ConvGeometry& g = p.g;
   const std::int64_t positions = std::int64_t{g.oh} * g.ow, stride = std::int64_t{g.groups} * p.panels * panel;
   const std::int64_t terms = std::int64_t{g.kh} * g.kw * p.cg, line = std::int64_t{p.padded_w} * g.c;
-  float* padded = scratch;                           // dz (positions, stride)
-  float* dense = padded + positions * stride;        // dz as dense_dz makes it
+  float* padded = scratch;                     // dz (positions, stride)
+  float* dense = padded + positions * stride;  // dz as dense_dz makes it
   const float* dz = dense_dz(p, call, n, dense);
   float* gbias = g.bias ? partial + g.groups * terms * p.panels * panel : nullptr;
   for (std::int64_t i = 0; i < positions; ++i)
@@ -145,7 +156,8 @@ void add_by_tap(const Conv2dPlan& p, const Call& call, const float* image, std::
       std::int64_t offset[tile_taps];
       for (std::int64_t i = begin; i < end; ++i) {
         const std::int64_t tap = i / p.cg;
-        offset[i - begin] = tap / g.kw * g.dilation_h * line + tap % g.kw * g.dilation_w * g.c + group * p.cg + i % p.cg;
+        offset[i - begin] =
+            tap / g.kw * g.dilation_h * line + tap % g.kw * g.dilation_w * g.c + group * p.cg + i % p.cg;
       }
       for (std::int64_t q = 0; q < p.panels; ++q)
         tap_tiles[end - begin](p, image, padded + (group * p.panels + q) * panel, stride, offset,

@@ -1,9 +1,9 @@
-// conv2d_grad_input: gx(n,iy,ix,c) = sum over (oy,ox,k) of dz(n,oy,ox,k) filter(kh,kw,c,k), where dz undoes the epilogue.
-// Layout: the filter is turned to [k][kh][kw][c], so that a live term adds whole vectors of neighbouring (kw, c) to the
-// image's gradient, which lies (padded) in L2. Terms at one position share the loads and stores: up to 6 vectors stay in
-// registers while all its live k pass. Dead terms are never touched: behind a 2x2 pool at most a quarter is alive.
-// Parallel over images.
-// Order: one FMA chain per gx over (oy, ox, k) ascending, no chunks. Error: terms * 2^-24 * sum |dz w| at most.
+// conv2d_grad_input: gx(n,iy,ix,c) = sum over (oy,ox,k) of dz(n,oy,ox,k) filter(kh,kw,c,k), where dz undoes the
+// epilogue. Layout: the filter is turned to [k][kh][kw][c], so that a live term adds whole vectors of neighbouring (kw,
+// c) to the image's gradient, which lies (padded) in L2. Terms at one position share the loads and stores: up to 6
+// vectors stay in registers while all its live k pass. Dead terms are never touched: behind a 2x2 pool at most a
+// quarter is alive. Parallel over images. Order: one FMA chain per gx over (oy, ox, k) ascending, no chunks. Error:
+// terms * 2^-24 * sum |dz w| at most.
 #include <omp.h>
 
 #include "kernels/cpu/micro/conv2d.hpp"
@@ -22,7 +22,8 @@ void turn_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64
 
 /// to[0, vectors * width) += sum of dz * w, term by term; the last vector may be partial.
 template <int vectors, class Lanes>
-TENON_INLINE void add_run(const Live* live, std::int64_t count, const float* w, std::int64_t stride, float* to, Lanes last) {
+TENON_INLINE void add_run(const Live* live, std::int64_t count, const float* w, std::int64_t stride, float* to,
+                          Lanes last) {
   Vf acc[vectors];
 #pragma GCC unroll 6
   for (int v = 0; v < vectors; ++v) acc[v] = v + 1 < vectors ? Simd::load(to + v * width) : last.load(to + v * width);
@@ -35,15 +36,19 @@ TENON_INLINE void add_run(const Live* live, std::int64_t count, const float* w, 
   }
 #pragma GCC unroll 6
   for (int v = 0; v < vectors; ++v) {
-    if (v + 1 < vectors) Simd::store(to + v * width, acc[v]);
-    else last.store(to + v * width, acc[v]);
+    if (v + 1 < vectors)
+      Simd::store(to + v * width, acc[v]);
+    else
+      last.store(to + v * width, acc[v]);
   }
 }
 
 /// The same for any length, in runs of up to six vectors.
-TENON_INLINE void add_terms(const Live* live, std::int64_t count, const float* w, std::int64_t stride, float* to, std::int64_t length) {
+TENON_INLINE void add_terms(const Live* live, std::int64_t count, const float* w, std::int64_t stride, float* to,
+                            std::int64_t length) {
   std::int64_t i = 0;
-  for (; i + run_vectors * width <= length; i += run_vectors * width) add_run<run_vectors>(live, count, w + i, stride, to + i, Whole{});
+  for (; i + run_vectors * width <= length; i += run_vectors * width)
+    add_run<run_vectors>(live, count, w + i, stride, to + i, Whole{});
   for (; i + 2 * width <= length; i += 2 * width) add_run<2>(live, count, w + i, stride, to + i, Whole{});
   for (; i + width <= length; i += width) add_run<1>(live, count, w + i, stride, to + i, Whole{});
   if (i < length) add_run<1>(live, count, w + i, stride, to + i, Part{length - i});
@@ -51,7 +56,8 @@ TENON_INLINE void add_terms(const Live* live, std::int64_t count, const float* w
 
 void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::int64_t n, float* scratch) {
   const ConvGeometry& g = p.g;
-  const std::int64_t line = std::int64_t{p.padded_w} * g.c, image = std::int64_t{g.h} * g.w * g.c, terms = std::int64_t{g.kh} * g.kw * p.cg;
+  const std::int64_t line = std::int64_t{p.padded_w} * g.c, image = std::int64_t{g.h} * g.w * g.c,
+                     terms = std::int64_t{g.kh} * g.kw * p.cg;
   float* gx = output<float>(call, 0) + n * image;
   float* sums = p.padded ? scratch : gx;
   float* dense = scratch + (p.padded ? std::int64_t{p.padded_h} * line : 0);
@@ -93,7 +99,8 @@ void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::
               while (end != last && end->k < (group + 1) * p.kg) ++end;
               last = end;
             }
-            add_terms(first, last - first, turned + (kh * g.kw + kw) * p.cg, terms, row + kw * g.dilation_w * g.c + group * p.cg, p.cg);
+            add_terms(first, last - first, turned + (kh * g.kw + kw) * p.cg, terms,
+                      row + kw * g.dilation_w * g.c + group * p.cg, p.cg);
           }
       }
     }
@@ -101,7 +108,8 @@ void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::
   const std::int64_t rows = smaller(g.h, p.padded_h - g.pad_top), columns = smaller(g.w, p.padded_w - g.pad_left);
   std::memset(gx, 0, static_cast<std::size_t>(image) * sizeof(float));
   for (std::int64_t y = 0; y < rows; ++y)
-    std::memcpy(gx + y * g.w * g.c, sums + (y + g.pad_top) * line + g.pad_left * g.c, static_cast<std::size_t>(columns * g.c) * sizeof(float));
+    std::memcpy(gx + y * g.w * g.c, sums + (y + g.pad_top) * line + g.pad_left * g.c,
+                static_cast<std::size_t>(columns * g.c) * sizeof(float));
 }
 
 }  // namespace

@@ -28,7 +28,8 @@ TENON_INLINE void map2(Source a, Source b, float* y, std::int64_t n, const F& f)
     const Vf v = Simd::set(*b.p);
     for_each_lanes(n, [&](std::int64_t i, auto lanes) { lanes.store(y + i, f(lanes.load(a.p + i), v)); });
   } else {
-    for_each_lanes(n, [&](std::int64_t i, auto lanes) { lanes.store(y + i, f(lanes.load(a.p + i), lanes.load(b.p + i))); });
+    for_each_lanes(
+        n, [&](std::int64_t i, auto lanes) { lanes.store(y + i, f(lanes.load(a.p + i), lanes.load(b.p + i))); });
   }
 }
 

@@ -14,12 +14,11 @@ constexpr bool has_fma = false;
 #endif
 
 extern const Microkernels table;
-const Microkernels table{
-    .provider = "cpu." TENON_TEXT(TENON_ISA),
-    .width = width,
-    .canonical = has_fma,
+const Microkernels table{.provider = "cpu." TENON_TEXT(TENON_ISA),
+                         .width = width,
+                         .canonical = has_fma,
 #define TENON_ENTRY(name) .name = name,
-    TENON_MICROKERNELS(TENON_ENTRY)
+                         TENON_MICROKERNELS(TENON_ENTRY)
 #undef TENON_ENTRY
 };
 
