@@ -1,112 +1,22 @@
-// Random problems. A case that aims at an edge draws extents within 1 of it until one fits; the others are log-uniform, so
-// that small extents are common. Work is bounded: an extent that would make the case too large is drawn again.
+// Random problems of every operation. A case that aims at an edge draws extents within 1 of it until one fits; the
+// others are log-uniform, so that small extents are common. Work is bounded: an extent that would make the case too
+// large is drawn again. Contractions and pools are drawn in random_contractions.cpp.
 #include "kernels/common/order.hpp"
 #include "lib/train/row_check.hpp"
 #include "tenon/error.hpp"
 #include "tenon/rules.hpp"
 #include "tests/case_forms.hpp"
 #include "tests/random_chain.hpp"
+#include "tests/random_contractions.hpp"
 
 namespace tenon::tests {
 namespace {
 
-using op::Epilogue;
 using op::UnaryFn;
 
-/// Fixes what a draw of one operation shares: whether it sums many chunks, and whether it is in integers.
-struct Wish {
-  bool many = false, integers = false;
-};
-
-Epilogue epilogue(Draw& d, const Wish& w, bool pool_fits, bool gradient) {
-  Epilogue e;
-  if (d.chance(0.4)) return e;  // rows that take none are tried often enough
-  e.bias = d.chance(0.6);
-  e.site = d.small(0, 9);
-  const bool masked = d.chance(0.4);
-  if (masked) {
-    e.activation = d.of({UnaryFn::identity, UnaryFn::relu});
-    e.pool = pool_fits && d.chance(0.6);
-    if (!e.pool || d.chance(0.5)) e.dropout = w.integers ? 0.5f : d.of({0.1f, 0.25f, 0.5f});
-  } else if (w.integers) {
-    e.activation = d.of({UnaryFn::identity, UnaryFn::relu, UnaryFn::leaky_relu});
-    e.alpha = 0.25f;
-  } else {
-    e.activation = d.of({UnaryFn::identity, UnaryFn::relu, UnaryFn::relu, UnaryFn::leaky_relu, UnaryFn::elu, UnaryFn::sigmoid, UnaryFn::tanh});
-    if (!gradient && d.chance(0.1)) e.activation = d.of({UnaryFn::gelu, UnaryFn::silu});
-    e.alpha = 0.3f;
-  }
-  return e;
-}
-
-Case conv2d(Draw& d, const Wish& w, op::Kind kind) {
-  const bool filter_gradient = kind == op::kind_of<op::Conv2dGradFilter>, forward = kind == op::kind_of<op::Conv2d>;
-  const std::int64_t kh = d.of({1, 1, 2, 3, 3, 3, 4, 5}), kw = d.chance(0.7) ? kh : d.between(1, 5);
-  op::Conv2d o;
-  if (d.chance(0.35)) o.stride = {d.small(1, 3), d.small(1, 3)};
-  if (d.chance(0.25)) o.dilation = {d.small(1, 3), d.small(1, 2)};
-  if (d.chance(0.5)) {
-    const int most_h = static_cast<int>(kh) / 2 + 1, most_w = static_cast<int>(kw) / 2 + 1;
-    o.pad = {d.small(0, most_h), d.small(0, most_h), d.small(0, most_w), d.small(0, most_w)};
-  }
-  if (d.chance(0.25)) o.groups = d.small(2, 4);
-  std::int64_t cg = d.extent(o.groups > 1 ? 20 : kh * kw == 1 ? 1100 : 140), kg = d.extent(o.groups > 1 ? 20 : 140);
-  std::int64_t n = d.extent(12), h = d.extent(20), wide = d.extent(40);
-  if (o.groups > 1 && d.chance(0.3)) cg = 1;  // depthwise
-  if (w.many && forward) {
-    cg = d.beyond(order::k_chunk) / (kh * kw) + 1;
-    o.groups = d.chance(0.9) ? 1 : 2;
-    kg = d.between(1, 20);
-    n = d.between(1, 2);
-    h = d.between(1, 4);
-    wide = d.between(1, 6);
-  } else if (w.many && filter_gradient) {
-    n = d.beyond(order::sample_group);
-    cg = d.extent(12);
-    kg = d.extent(20);
-    h = d.between(1, 6);
-    wide = d.between(1, 8);
-  }
-  const std::int64_t reach_h = (kh - 1) * o.dilation.h + 1, reach_w = (kw - 1) * o.dilation.w + 1;
-  h = std::max(h, reach_h - o.pad.top - o.pad.bottom);
-  wide = std::max(wide, reach_w - o.pad.left - o.pad.right);
-  const auto out = [](std::int64_t in, std::int64_t pad, std::int64_t reach, std::int64_t stride) { return (in + pad - reach) / stride + 1; };
-  const bool pool_fits = out(h, o.pad.top + o.pad.bottom, reach_h, o.stride.h) >= 2 && out(wide, o.pad.left + o.pad.right, reach_w, o.stride.w) >= 2;
-  o.epilogue = epilogue(d, w, pool_fits, !forward);
-  const Shape x{n, h, wide, cg * o.groups}, filter{kh, kw, cg, kg * o.groups};
-  if (forward) return form::conv2d(o, x, filter);
-  return filter_gradient ? form::conv2d_grad_filter(o, x, filter) : form::conv2d_grad_input(o, x, filter);
-}
-
-Case matmul(Draw& d, const Wish& w, op::Kind kind) {
-  std::int64_t m = d.extent(300), n = d.extent(300), k = d.extent(1100);
-  // The chunks run over k, over the columns for the gradient of a, over the rows for that of b.
-  std::int64_t& chunked = kind == op::kind_of<op::MatMul> ? k : kind == op::kind_of<op::MatMulGradA> ? n : m;
-  if (kind != op::kind_of<op::MatMul>) std::swap(chunked, k);  // those see the long extents
-  if (w.many) chunked = d.beyond(order::k_chunk);
-  op::MatMul o{.transpose_a = d.chance(0.3), .transpose_b = d.chance(0.3)};
-  o.epilogue = epilogue(d, w, false, kind != op::kind_of<op::MatMul>);
-  if (kind == op::kind_of<op::MatMul>) return form::matmul(o, m, n, k);
-  return kind == op::kind_of<op::MatMulGradA> ? form::matmul_grad_a(o, m, n, k) : form::matmul_grad_b(o, m, n, k);
-}
-
-Case pool2d(Draw& d, const Wish& w, bool gradient) {
-  op::Pool2d o;
-  o.fn = w.integers || d.chance(0.6) ? op::PoolFn::max : op::PoolFn::avg;
-  if (d.chance(0.6)) {
-    o.window = {d.small(1, 4), d.small(1, 4)};
-    o.stride = {d.small(1, 4), d.small(1, 4)};
-    if (d.chance(0.5)) o.pad = {d.small(0, o.window.h - 1), d.small(0, o.window.h - 1), d.small(0, o.window.w - 1), d.small(0, o.window.w - 1)};
-  }
-  const std::int64_t n = d.extent(9), c = d.extent(5000);
-  const std::int64_t h = std::max<std::int64_t>(d.extent(20), o.window.h - o.pad.top - o.pad.bottom);
-  const std::int64_t wide = std::max<std::int64_t>(d.extent(40), o.window.w - o.pad.left - o.pad.right);
-  const Shape x{n, std::max<std::int64_t>(1, h), std::max<std::int64_t>(1, wide), c};
-  return gradient ? form::pool2d_grad(o, x) : form::pool2d(o, x);
-}
-
 Case unary(Draw& d, bool gradient) {
-  const op::Unary o{static_cast<UnaryFn>(d.between(0, static_cast<int>(UnaryFn::abs))), d.of({0.3f, 1.f, -1.5f}), d.of({0.f, 0.7f})};
+  const op::Unary o{static_cast<UnaryFn>(d.between(0, static_cast<int>(UnaryFn::abs))), d.of({0.3f, 1.f, -1.5f}),
+                    d.of({0.f, 0.7f})};
   const bool linear = o.fn == UnaryFn::identity || o.fn == UnaryFn::affine;  // rules emit no gradient op for these
   op::Unary used = gradient && linear ? op::Unary{UnaryFn::relu} : o;
   if (used.fn == UnaryFn::leaky_relu || used.fn == UnaryFn::elu) used.alpha = 0.3f;
@@ -139,8 +49,9 @@ Case binary(Draw& d, const Wish& w) {
 /// x (..., c), c long enough for many chunks where wished.
 Shape rows(Draw& d, const Wish& w, int least_rank, int most_rank) {
   const std::int64_t c = w.many ? d.beyond(order::reduce_chunk) : d.extent(5000);
-  Shape s = least_rank > 1 || d.chance(0.8) ? d.shape(std::max(1, least_rank - 1), most_rank - 1, std::max<std::int64_t>(1, w.many ? 3 : 20000 / c))
-                                            : Shape{};
+  Shape s = least_rank > 1 || d.chance(0.8)
+                ? d.shape(std::max(1, least_rank - 1), most_rank - 1, std::max<std::int64_t>(1, w.many ? 3 : 20000 / c))
+                : Shape{};
   s.push_back(c);
   return s;
 }
@@ -148,8 +59,10 @@ Shape rows(Draw& d, const Wish& w, int least_rank, int most_rank) {
 Case bias(Draw& d, const Wish& w, bool gradient) {
   Shape s = d.shape(1, 4, 20000);
   if (w.many) {
-    if (d.chance(0.5)) s = {d.beyond(order::k_chunk), d.extent(40)};
-    else s = {d.beyond(order::sample_group), d.extent(10), d.extent(10), d.extent(40)};
+    if (d.chance(0.5))
+      s = {d.beyond(order::k_chunk), d.extent(40)};
+    else
+      s = {d.beyond(order::sample_group), d.extent(10), d.extent(10), d.extent(40)};
   }
   return gradient ? form::bias_grad(s) : form::bias_add(s);
 }
@@ -157,9 +70,11 @@ Case bias(Draw& d, const Wish& w, bool gradient) {
 Case class_loss(Draw& d, const Wish& w, op::Kind kind) {
   const DType target = d.of({DType::i32, DType::u8, DType::f32});
   std::int64_t c = w.many ? d.beyond(order::reduce_chunk) : d.extent(5000);
-  const std::int64_t n = w.many ? d.between(1, 3) : d.extent(std::max<std::int64_t>(1, std::min<std::int64_t>(3000, 20000 / c)));
+  const std::int64_t n =
+      w.many ? d.between(1, 3) : d.extent(std::max<std::int64_t>(1, std::min<std::int64_t>(3000, 20000 / c)));
   if (kind == op::kind_of<op::Correct>) return form::correct(n, c, target);
-  return kind == op::kind_of<op::SoftmaxCrossEntropy> ? form::softmax_crossentropy(n, c, target) : form::softmax_crossentropy_grad(n, c, target);
+  return kind == op::kind_of<op::SoftmaxCrossEntropy> ? form::softmax_crossentropy(n, c, target)
+                                                      : form::softmax_crossentropy_grad(n, c, target);
 }
 
 Case transpose(Draw& d) {
@@ -209,7 +124,10 @@ Case broadcast_to(Draw& d) {
 Case reduce(Draw& d, const Wish& w, bool select) {
   using enum op::ReduceFn;
   op::Reduce o;
-  o.fn = select ? d.of({max, min}) : w.integers ? d.of({sum, sum, max}) : w.many ? d.of({sum, mean}) : d.of({sum, sum, mean, max, min});
+  o.fn = select       ? d.of({max, min})
+         : w.integers ? d.of({sum, sum, max})
+         : w.many     ? d.of({sum, mean})
+                      : d.of({sum, sum, mean, max, min});
   o.keepdims = d.chance(0.3);
   Shape x = d.shape(1, 4, 10000);
   o.axis = d.small(0, x.rank() - 1);
@@ -227,19 +145,28 @@ Case reduce(Draw& d, const Wish& w, bool select) {
 }
 
 Case update(Draw& d, const Wish& w, op::Kind kind) {
-  const op::UpdateCommon common{.lr_scale = d.of({1.f, 0.5f}), .weight_decay = d.of({0.f, 0.f, 0.02f}), .clipped = d.chance(0.3)};
+  const op::UpdateCommon common{
+      .lr_scale = d.of({1.f, 0.5f}), .weight_decay = d.of({0.f, 0.f, 0.02f}), .clipped = d.chance(0.3)};
   const std::int64_t n = w.many ? d.beyond(order::reduce_chunk) : d.extent(8000);
   switch (kind) {
-    case op::kind_of<op::SgdUpdate>: return form::update(op::SgdUpdate{common, d.of({0.f, 0.9f}), d.chance(0.5)}, n);
-    case op::kind_of<op::AdadeltaUpdate>: return form::update(op::AdadeltaUpdate{common}, n);
-    case op::kind_of<op::AdagradUpdate>: return form::update(op::AdagradUpdate{common}, n);
+    case op::kind_of<op::SgdUpdate>:
+      return form::update(op::SgdUpdate{common, d.of({0.f, 0.9f}), d.chance(0.5)}, n);
+    case op::kind_of<op::AdadeltaUpdate>:
+      return form::update(op::AdadeltaUpdate{common}, n);
+    case op::kind_of<op::AdagradUpdate>:
+      return form::update(op::AdagradUpdate{common}, n);
     case op::kind_of<op::RmspropUpdate>:
       return form::update(op::RmspropUpdate{common, 0.9f, d.of({0.f, 0.8f}), 1e-7f, d.chance(0.5)}, n);
-    case op::kind_of<op::AdamUpdate>: return form::update(op::AdamUpdate{.common = common, .decoupled = d.chance(0.5)}, n);
-    case op::kind_of<op::AccumulateGrad>: return form::update(op::AccumulateGrad{w.integers ? d.of({1.f, 0.5f}) : d.of({1.f, 0.3f})}, n);
-    case op::kind_of<op::ClipNorm>: return form::update(op::ClipNorm{d.of({0.1f, 1.f, 1000.f})}, n);
-    case op::kind_of<op::AssignEma>: return form::update(op::AssignEma{d.of({0.f, 0.9f})}, n);
-    default: return form::update(op::CheckFinite{}, 1);
+    case op::kind_of<op::AdamUpdate>:
+      return form::update(op::AdamUpdate{.common = common, .decoupled = d.chance(0.5)}, n);
+    case op::kind_of<op::AccumulateGrad>:
+      return form::update(op::AccumulateGrad{w.integers ? d.of({1.f, 0.5f}) : d.of({1.f, 0.3f})}, n);
+    case op::kind_of<op::ClipNorm>:
+      return form::update(op::ClipNorm{d.of({0.1f, 1.f, 1000.f})}, n);
+    case op::kind_of<op::AssignEma>:
+      return form::update(op::AssignEma{d.of({0.f, 0.9f})}, n);
+    default:
+      return form::update(op::CheckFinite{}, 1);
   }
 }
 
@@ -247,38 +174,63 @@ Case draw_case(op::Kind kind, Draw& d, const Wish& w) {
   switch (kind) {
     case op::kind_of<op::Conv2d>:
     case op::kind_of<op::Conv2dGradInput>:
-    case op::kind_of<op::Conv2dGradFilter>: return conv2d(d, w, kind);
+    case op::kind_of<op::Conv2dGradFilter>:
+      return random_conv2d(d, w, kind);
     case op::kind_of<op::MatMul>:
     case op::kind_of<op::MatMulGradA>:
-    case op::kind_of<op::MatMulGradB>: return matmul(d, w, kind);
-    case op::kind_of<op::Pool2d>: return pool2d(d, w, false);
-    case op::kind_of<op::Pool2dGrad>: return pool2d(d, w, true);
-    case op::kind_of<op::Unary>: return unary(d, false);
-    case op::kind_of<op::UnaryGrad>: return unary(d, true);
-    case op::kind_of<op::Binary>: return binary(d, w);
-    case op::kind_of<op::PointwiseChain>: return random_chain(d);
-    case op::kind_of<op::BiasAdd>: return bias(d, w, false);
-    case op::kind_of<op::BiasGrad>: return bias(d, w, true);
-    case op::kind_of<op::Softmax>: return form::softmax(d.chance(0.5), rows(d, w, 1, 3));
-    case op::kind_of<op::SoftmaxGrad>: return form::softmax_grad(d.chance(0.5), rows(d, w, 1, 3));
+    case op::kind_of<op::MatMulGradB>:
+      return random_matmul(d, w, kind);
+    case op::kind_of<op::Pool2d>:
+      return random_pool2d(d, w, false);
+    case op::kind_of<op::Pool2dGrad>:
+      return random_pool2d(d, w, true);
+    case op::kind_of<op::Unary>:
+      return unary(d, false);
+    case op::kind_of<op::UnaryGrad>:
+      return unary(d, true);
+    case op::kind_of<op::Binary>:
+      return binary(d, w);
+    case op::kind_of<op::PointwiseChain>:
+      return random_chain(d);
+    case op::kind_of<op::BiasAdd>:
+      return bias(d, w, false);
+    case op::kind_of<op::BiasGrad>:
+      return bias(d, w, true);
+    case op::kind_of<op::Softmax>:
+      return form::softmax(d.chance(0.5), rows(d, w, 1, 3));
+    case op::kind_of<op::SoftmaxGrad>:
+      return form::softmax_grad(d.chance(0.5), rows(d, w, 1, 3));
     case op::kind_of<op::SoftmaxCrossEntropy>:
     case op::kind_of<op::SoftmaxCrossEntropyGrad>:
-    case op::kind_of<op::Correct>: return class_loss(d, w, kind);
+    case op::kind_of<op::Correct>:
+      return class_loss(d, w, kind);
     case op::kind_of<op::SigmoidCrossEntropy>:
     case op::kind_of<op::SigmoidCrossEntropyGrad>:
     case op::kind_of<op::BinaryCrossEntropy>:
-    case op::kind_of<op::BinaryCrossEntropyGrad>: return form::pair_loss(kind, d.flat_shape(3, 8000));
-    case op::kind_of<op::Dropout>: return form::dropout(w.integers ? 0.5f : d.of({0.1f, 0.25f, 0.5f, 0.9f}), d.small(0, 9), d.flat_shape(4, 8000));
-    case op::kind_of<op::DropoutGrad>: return form::dropout_grad(w.integers ? 0.5f : d.of({0.1f, 0.25f, 0.5f}), d.flat_shape(4, 8000));
-    case op::kind_of<op::Transpose>: return transpose(d);
-    case op::kind_of<op::Concat>: return concat(d);
-    case op::kind_of<op::Slice>: return slice(d, false);
-    case op::kind_of<op::SliceGrad>: return slice(d, true);
-    case op::kind_of<op::Gather>: return gather(d, false);
-    case op::kind_of<op::GatherGrad>: return gather(d, true);
-    case op::kind_of<op::BroadcastTo>: return broadcast_to(d);
-    case op::kind_of<op::Reduce>: return reduce(d, w, false);
-    case op::kind_of<op::ReduceSelectGrad>: return reduce(d, w, true);
+    case op::kind_of<op::BinaryCrossEntropyGrad>:
+      return form::pair_loss(kind, d.flat_shape(3, 8000));
+    case op::kind_of<op::Dropout>:
+      return form::dropout(w.integers ? 0.5f : d.of({0.1f, 0.25f, 0.5f, 0.9f}), d.small(0, 9), d.flat_shape(4, 8000));
+    case op::kind_of<op::DropoutGrad>:
+      return form::dropout_grad(w.integers ? 0.5f : d.of({0.1f, 0.25f, 0.5f}), d.flat_shape(4, 8000));
+    case op::kind_of<op::Transpose>:
+      return transpose(d);
+    case op::kind_of<op::Concat>:
+      return concat(d);
+    case op::kind_of<op::Slice>:
+      return slice(d, false);
+    case op::kind_of<op::SliceGrad>:
+      return slice(d, true);
+    case op::kind_of<op::Gather>:
+      return gather(d, false);
+    case op::kind_of<op::GatherGrad>:
+      return gather(d, true);
+    case op::kind_of<op::BroadcastTo>:
+      return broadcast_to(d);
+    case op::kind_of<op::Reduce>:
+      return reduce(d, w, false);
+    case op::kind_of<op::ReduceSelectGrad>:
+      return reduce(d, w, true);
     default:
       if (kind >= op::kind_of<op::SgdUpdate> && kind < op::kinds) return update(d, w, kind);
       throw UsageError("[cases] no random cases of " + std::string(op::name_of(kind)));
@@ -306,8 +258,10 @@ bool linear(op::Kind kind) {
     case op::kind_of<op::Reduce>:
     case op::kind_of<op::ReduceSelectGrad>:
     case op::kind_of<op::Correct>:  // for its ties
-    case op::kind_of<op::AccumulateGrad>: return true;
-    default: return false;
+    case op::kind_of<op::AccumulateGrad>:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -322,8 +276,10 @@ bool flat(op::Kind kind) {
     case op::kind_of<op::SigmoidCrossEntropy>:
     case op::kind_of<op::SigmoidCrossEntropyGrad>:
     case op::kind_of<op::BinaryCrossEntropy>:
-    case op::kind_of<op::BinaryCrossEntropyGrad>: return true;
-    default: return kind >= op::kind_of<op::SgdUpdate>;
+    case op::kind_of<op::BinaryCrossEntropyGrad>:
+      return true;
+    default:
+      return kind >= op::kind_of<op::SgdUpdate>;
   }
 }
 
@@ -331,8 +287,10 @@ bool flat(op::Kind kind) {
 bool near_edge(const Case& c, const Edges& edges) {
   std::vector<std::int64_t> sizes;
   for (const TensorSpec& s : c.in) {
-    if (flat(op::kind(c.op))) sizes.push_back(s.shape.elements());
-    else sizes.insert(sizes.end(), s.shape.extents().begin(), s.shape.extents().end());
+    if (flat(op::kind(c.op)))
+      sizes.push_back(s.shape.elements());
+    else
+      sizes.insert(sizes.end(), s.shape.extents().begin(), s.shape.extents().end());
   }
   sizes.push_back(static_cast<std::int64_t>(reduction_length(c.op, c.in, infer_node(c.op, c.in))));
   for (const std::int64_t size : sizes)
@@ -380,7 +338,8 @@ Case random_case(op::Kind kind, std::mt19937_64& rng, const Edges& edges) {
   const bool heavy = std::uniform_int_distribution<int>(0, 19)(rng) == 0;
   std::uniform_real_distribution<double> share;
   const Wish wish{share(rng) < 0.18, linear(kind) && share(rng) < 0.35};
-  // What is too large is drawn again, with the same wish; a case that aims at an edge and finds none as well, for a while.
+  // What is too large is drawn again, with the same wish; a case that aims at an edge and finds none as well, for a
+  // while.
   for (int attempt = 0;; ++attempt) {
     Draw d(rng, edges);
     Case c = draw_case(kind, d, wish);

@@ -1,4 +1,5 @@
-// Random extents for random_cases.cpp: near the edges that a kernel declares, or log-uniform.
+// What the draws of a random case share: what was asked for, and random extents, near the edges that a kernel declares
+// or log-uniform.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -10,6 +11,11 @@
 #include "tenon/kernel.hpp"
 
 namespace tenon::tests {
+
+/// Fixes what a draw of one operation shares: whether it sums many chunks, and whether it is in integers.
+struct Wish {
+  bool many = false, integers = false;
+};
 
 class Draw {
  public:

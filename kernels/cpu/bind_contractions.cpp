@@ -181,10 +181,13 @@ Bound bind_conv2d(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
   if (auto why = refuse_unless_f32(p, p.ins)) return *why;
   Conv2dPlan c = conv_plan(p, m);
-  const std::int64_t panel = 2 * m.width, depth = order::tree_depth(order::chunks(terms_of(c), order::k_chunk));
-  const std::int64_t stack = std::int64_t{c.g.ow} * panel * depth * (c.g.pool ? 2 : 1);
-  return finish(c, m.conv2d_direct, std::int64_t{c.g.groups} * c.panels * panel * terms_of(c), padded_floats(c) + stack,
-                0);
+  const std::int64_t panel = 2 * m.width, chunks = order::chunks(terms_of(c), order::k_chunk);
+  // Enough pixels to pay for reading a chunk of a panel (128 KiB) from L3, few enough for their sums to stay in L2.
+  const std::int64_t pixels = std::int64_t{c.g.ow} * (c.g.pool ? 2 : 1);
+  c.unit_block = std::clamp<std::int64_t>(256 / pixels, 1, std::int64_t{c.g.n} * c.g.ph);
+  c.images_block = (c.unit_block - 1) / c.g.ph + 2;
+  const std::int64_t stack = pixels * panel * (chunks == 1 ? 1 : c.unit_block * order::tree_depth(chunks));
+  return finish(c, m.conv2d_direct, std::int64_t{c.g.groups} * c.panels * panel * terms_of(c), c.images_block * padded_floats(c) + stack, 0);
 }
 
 Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {

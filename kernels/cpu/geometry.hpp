@@ -53,6 +53,7 @@ struct Conv2dPlan {
   bool padded;                            // false: the image is used where it lies
   std::int32_t padded_h, padded_w;        // of the zero-padded image: as far as the windows reach
   std::int32_t panels;                    // of 2 * width filters, per group
+  std::int64_t unit_block, images_block;  // output rows that share a piece of the filter, images they may touch
   std::int64_t filter_at;                 // the filter, packed
   std::int64_t scratch_at, scratch_each;  // per thread
   std::int64_t partial_at, partial_each;  // per sample group: filter gradient, then bias gradient

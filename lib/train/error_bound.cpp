@@ -1,81 +1,39 @@
 // Error bounds of the f32 kernels against f64, for sums in any order (u = 2^-24):
 //
-//   sums of K terms   8 (sqrt(K) + 2) u S, S = the same sum over absolute values. Rounding errors of a sum behave like a
-//                     random walk (Higham and Mary 2019; Ipsen and Zhou, arXiv:1906.10465), hence sqrt(K).
+//   sums of K terms   8 (sqrt(K) + 2) u S, S = the same sum over absolute values. Rounding errors of a sum behave
+//                     like a random walk (Higham and Mary 2019; Ipsen and Zhou, arXiv:1906.10465), hence sqrt(K).
 //   pointwise         24 u |y|, with |y| replaced by the largest intermediate where the formula subtracts
 //   softmax           4 u p (|x - m| + log2 n + 5); its logarithm and the losses the same, absolute
 //   moves, max, min   exact
+//
+// Here: contractions, pointwise operations, updates, and which bound an operation has. The softmax family is in
+// error_bound_rows.cpp.
+#include "lib/train/error_bound.hpp"
+
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <span>
 
-#include "lib/train/row_check.hpp"
 #include "tenon/custom_op.hpp"
 #include "tenon/rules.hpp"
 
-namespace tenon {
+namespace tenon::bound {
 namespace {
-
-constexpr double u = 0x1p-24;
-constexpr double floor_ = 0x1p-120;  // below it underflow decides
-
-using In = std::vector<Array>;
-
-std::span<const double> f64(const Array& a) { return a.values<double>(); }
-
-Array map(const Array& like, const auto& f) {
-  Array out(DType::f64, like.shape());
-  auto v = out.values<double>();
-  for (std::size_t i = 0; i < v.size(); ++i) v[i] = f(i);
-  return out;
-}
-Array scaled(const Array& a, double by) {
-  return map(a, [&, v = f64(a)](std::size_t i) { return by * std::abs(v[i]) + floor_; });
-}
-Array absolute(const Array& a) {
-  return a.dtype() == DType::f64 ? map(a, [v = f64(a)](std::size_t i) { return std::abs(v[i]); }) : a;
-}
-
-struct Work {
-  const op::AnyOp& any;
-  const In &in, &exact;
-  const Control& control;
-  double terms;
-
-  [[nodiscard]] double sum_factor() const { return 8 * (std::sqrt(terms) + 2) * u; }
-  /// The operation on other operands.
-  [[nodiscard]] std::vector<Array> run(const op::AnyOp& other, const In& operands) const {
-    return run_reference(other, operands, control).out;
-  }
-  [[nodiscard]] In absolute_in() const {
-    In out;
-    for (const Array& a : in) out.push_back(absolute(a));
-    return out;
-  }
-  /// Every output by the sum over absolute values.
-  [[nodiscard]] std::vector<Array> sums(const op::AnyOp& other, const In& operands) const {
-    std::vector<Array> bounds;
-    for (const Array& s : run(other, operands)) bounds.push_back(s.dtype() == DType::f64 ? scaled(s, sum_factor()) : Array{});
-    return bounds;
-  }
-  [[nodiscard]] std::vector<Array> relative(double by = 24 * u) const {
-    std::vector<Array> bounds;
-    for (const Array& e : exact) bounds.push_back(e.dtype() == DType::f64 ? scaled(e, by) : Array{});
-    return bounds;
-  }
-};
 
 /// How much an activation stretches an error of its operand, and what it adds itself.
 double stretch(op::UnaryFn fn, float alpha, double y) {
   switch (fn) {
     case op::UnaryFn::gelu:
-    case op::UnaryFn::silu: return 1.2;
+    case op::UnaryFn::silu:
+      return 1.2;
     case op::UnaryFn::leaky_relu:
-    case op::UnaryFn::elu: return std::max(1., std::abs(static_cast<double>(alpha)));
-    case op::UnaryFn::affine: return std::abs(static_cast<double>(alpha));
-    case op::UnaryFn::exp: return std::abs(y);
-    default: return 1;
+    case op::UnaryFn::elu:
+      return std::max(1., std::abs(static_cast<double>(alpha)));
+    case op::UnaryFn::affine:
+      return std::abs(static_cast<double>(alpha));
+    case op::UnaryFn::exp:
+      return std::abs(y);
+    default:
+      return 1;
   }
 }
 
@@ -90,7 +48,8 @@ std::vector<Array> contraction(const Work& w, Contraction c) {
   const double scale = 1 / (1 - static_cast<double>(e.dropout));
   const double own = e.activation == op::UnaryFn::elu ? std::abs(static_cast<double>(e.alpha)) : 0;
   std::vector<Array> bounds{map(w.exact[0], [&](std::size_t i) {
-    return scale * (w.sum_factor() * s[i] * stretch(e.activation, e.alpha, y[i]) + 24 * u * own) + 24 * u * std::abs(y[i]) + floor_;
+    return scale * (w.sum_factor() * s[i] * stretch(e.activation, e.alpha, y[i]) + 24 * u * own) +
+           24 * u * std::abs(y[i]) + floor_;
   })};
   if (e.saves_mask()) bounds.emplace_back();
   return bounds;
@@ -120,93 +79,8 @@ std::vector<Array> unary_gradient(const Work& w, const op::Unary& o) {
   const auto g = f64(w.in[0]), y = f64(w.exact[0]);
   using enum op::UnaryFn;
   const bool subtracts = o.fn == gelu || o.fn == silu || o.fn == tanh || o.fn == sigmoid || o.fn == elu;
-  return {map(w.exact[0], [&](std::size_t i) { return 24 * u * std::max(std::abs(y[i]), subtracts ? std::abs(g[i]) : 0.) + floor_; })};
-}
-
-/// Rows of (n, c): what the bounds of the softmax family need.
-struct Row {
-  double largest = -std::numeric_limits<double>::infinity(), log_sum = 0;
-};
-Row row_of(std::span<const double> x) {
-  Row r;
-  for (const double v : x) r.largest = std::max(r.largest, v);
-  double sum = 0;
-  for (const double v : x) sum += std::exp(v - r.largest);
-  r.log_sum = r.largest + std::log(sum);
-  return r;
-}
-
-/// One element of a softmax or its logarithm.
-double softmax_error(double x, const Row& r, double columns, bool log) {
-  const double depth = std::abs(x - r.largest) + std::log2(columns) + 5;
-  return 4 * u * (log ? depth + 2 * std::abs(r.log_sum) : depth);
-}
-
-Array softmax(const Array& logits, const Array& y, bool log) {
-  const auto columns = static_cast<std::size_t>(logits.shape()[-1]);
-  const auto x = f64(logits), v = f64(y);
-  Array bounds(DType::f64, y.shape());
-  auto b = bounds.values<double>();
-  for (std::size_t first = 0; first < x.size(); first += columns) {
-    const Row r = row_of(x.subspan(first, columns));
-    for (std::size_t i = first; i < first + columns; ++i)
-      b[i] = softmax_error(x[i], r, static_cast<double>(columns), log) * (log ? 1. : std::abs(v[i])) + floor_;
-  }
-  return bounds;
-}
-
-std::vector<Array> softmax_gradient(const Work& w, bool log) {
-  const auto columns = static_cast<std::size_t>(w.in[0].shape()[-1]);
-  const auto g = f64(w.in[0]), y = f64(w.in[1]);
-  Array bounds(DType::f64, w.exact[0].shape());
-  auto b = bounds.values<double>();
-  for (std::size_t first = 0; first < g.size(); first += columns) {
-    double sum = 0;
-    for (std::size_t i = first; i < first + columns; ++i) sum += std::abs(g[i]) * (log ? 1. : std::abs(y[i]));
-    for (std::size_t i = first; i < first + columns; ++i)
-      b[i] = w.sum_factor() * (log ? std::abs(g[i]) + std::exp(y[i]) * sum : std::abs(y[i]) * (std::abs(g[i]) + sum)) + floor_;
-  }
-  return {bounds};
-}
-
-/// t of row n, column j: a label's indicator or a probability.
-double target(const Array& t, std::int64_t n, std::int64_t j, std::int64_t columns) {
-  if (t.dtype() == DType::f64) return t.at(n * columns + j);
-  return static_cast<std::int64_t>(t.at(n)) == j ? 1 : 0;
-}
-
-std::vector<Array> crossentropy(const Work& w) {
-  const auto columns = w.in[0].shape()[-1];
-  const auto x = f64(w.in[0]);
-  Array loss(DType::f64, w.exact[0].shape());
-  for (std::int64_t n = 0; n < loss.size(); ++n) {
-    const auto line = x.subspan(static_cast<std::size_t>(n * columns), static_cast<std::size_t>(columns));
-    const Row r = row_of(line);
-    double sum = 0;
-    for (std::int64_t j = 0; j < columns; ++j) {
-      const double xj = line[static_cast<std::size_t>(j)];
-      sum += std::abs(target(w.in[1], n, j, columns)) *
-             (softmax_error(xj, r, static_cast<double>(columns), true) + w.sum_factor() * std::abs(r.log_sum - xj));
-    }
-    loss.values<double>()[static_cast<std::size_t>(n)] = sum + floor_;
-  }
-  return {loss, softmax(w.in[0], w.exact[1], false)};
-}
-
-std::vector<Array> crossentropy_gradient(const Work& w) {
-  const std::int64_t columns = w.in[1].shape()[-1];
-  const bool labels = w.in[2].dtype() != DType::f64;
-  std::vector<double> totals;  // of a row's target
-  for (std::int64_t n = 0; n < w.in[0].size(); ++n) {
-    double total = labels ? 1 : 0;
-    for (std::int64_t k = 0; !labels && k < columns; ++k) total += std::abs(w.in[2].at(n * columns + k));
-    totals.push_back(total);
-  }
   return {map(w.exact[0], [&](std::size_t i) {
-    const auto n = static_cast<std::int64_t>(i) / columns, j = static_cast<std::int64_t>(i) % columns;
-    const double p = std::abs(w.in[1].at(static_cast<std::int64_t>(i)));
-    const double size = p * totals[static_cast<std::size_t>(n)] + std::abs(target(w.in[2], n, j, columns));
-    return w.sum_factor() * std::abs(w.in[0].at(n)) * size + floor_;
+    return 24 * u * std::max(std::abs(y[i]), subtracts ? std::abs(g[i]) : 0.) + floor_;
   })};
 }
 
@@ -217,15 +91,17 @@ std::vector<Array> pair_loss(const Work& w, bool gradient, bool logits) {
     double size = 0;
     if (logits) size = gradient ? 1 + std::abs(t[i]) : std::abs(p) * (1 + std::abs(t[i])) + 1;
     // 1 - p rounds by u, which the logarithm and the quotient divide by 1 - p.
-    else if (gradient) size = (p + std::abs(t[i])) / (p * (1 - p)) * (1 + 1 / (1 - p));
-    else size = std::abs(t[i] * std::log(p)) + std::abs(1 - t[i]) * (std::abs(std::log1p(-p)) + 1 / (1 - p));
+    else if (gradient)
+      size = (p + std::abs(t[i])) / (p * (1 - p)) * (1 + 1 / (1 - p));
+    else
+      size = std::abs(t[i] * std::log(p)) + std::abs(1 - t[i]) * (std::abs(std::log1p(-p)) + 1 / (1 - p));
     return 24 * u * g * size + floor_;
   })};
 }
 
 /// Updates: what goes in and what comes out bound what is subtracted there; the gradient, with its decay, and the first
-/// moment may cancel before that. Steps divide by the root of a second moment, which stretches by 6 at most where that is
-/// 1/36 or more.
+/// moment may cancel before that. Steps divide by the root of a second moment, which stretches by 6 at most where that
+/// is 1/36 or more.
 std::vector<Array> update(const Work& w, const op::UpdateCommon& common, int mean = 0) {
   const double lr = static_cast<double>(w.control.lr) * static_cast<double>(common.lr_scale);
   const double weight_decay = static_cast<double>(common.weight_decay);
@@ -269,7 +145,8 @@ std::vector<Array> chain(const Work& w, const op::PointwiseChain& c) {
         reach = map(y, [&](std::size_t i) { return std::max(f64(reach)[i], std::abs(f64(there)[i] - f64(y)[i])); });
       }
     // A little more, because the instruction rounds what has moved.
-    error.push_back(map(y, [&](std::size_t i) { return (rounding.empty() ? 0 : f64(rounding)[i]) + 1.001 * f64(reach)[i] + floor_; }));
+    error.push_back(map(
+        y, [&](std::size_t i) { return (rounding.empty() ? 0 : f64(rounding)[i]) + 1.001 * f64(reach)[i] + floor_; }));
     value.push_back(y);
   }
   return {error.back()};
@@ -316,7 +193,9 @@ struct BoundOf {
   Bounds operator()(const op::SliceGrad&) const { return exact(); }
   Bounds operator()(const op::Gather&) const { return exact(); }
   Bounds operator()(const op::GatherGrad&) const { return sums(); }
-  Bounds operator()(const op::Reduce& o) const { return o.fn == op::ReduceFn::max || o.fn == op::ReduceFn::min ? exact() : sums(); }
+  Bounds operator()(const op::Reduce& o) const {
+    return o.fn == op::ReduceFn::max || o.fn == op::ReduceFn::min ? exact() : sums();
+  }
   Bounds operator()(const op::ReduceSelectGrad&) const { return exact(); }
   Bounds operator()(const op::PointwiseChain& o) const { return chain(w, o); }
   Bounds operator()(const op::BroadcastTo&) const { return exact(); }
@@ -344,7 +223,9 @@ struct BoundOf {
   }
   Bounds operator()(const op::ClipNorm&) const { return w.relative(w.sum_factor()); }
   Bounds operator()(const op::AssignEma&) const {
-    return {map(w.exact[0], [&](std::size_t i) { return 24 * u * (std::abs(f64(w.in[0])[i]) + std::abs(f64(w.in[1])[i])) + floor_; })};
+    return {map(w.exact[0], [&](std::size_t i) {
+      return 24 * u * (std::abs(f64(w.in[0])[i]) + std::abs(f64(w.in[1])[i])) + floor_;
+    })};
   }
   Bounds operator()(const op::CheckFinite&) const { return exact(); }
 };
@@ -364,7 +245,9 @@ struct LengthOf {
   double operator()(const op::MatMulGradB&) const { return static_cast<double>(in[0].shape[0]); }
   double operator()(const op::BiasGrad&) const { return ratio(0); }
   double operator()(const op::Pool2d& o) const { return static_cast<double>(o.window.h) * o.window.w; }
-  double operator()(const op::Pool2dGrad& o) const { return static_cast<double>(o.forward.window.h) * o.forward.window.w; }
+  double operator()(const op::Pool2dGrad& o) const {
+    return static_cast<double>(o.forward.window.h) * o.forward.window.w;
+  }
   double operator()(const op::Reduce&) const { return ratio(0); }
   double operator()(const op::Softmax&) const { return static_cast<double>(in[0].shape[-1]); }
   double operator()(const op::SoftmaxGrad&) const { return static_cast<double>(in[0].shape[-1]); }
@@ -382,15 +265,18 @@ struct LengthOf {
 };
 
 }  // namespace
+}  // namespace tenon::bound
+
+namespace tenon {
 
 double reduction_length(const op::AnyOp& any, const std::vector<TensorSpec>& in, const std::vector<TensorSpec>& out) {
-  return std::visit(LengthOf{in, out}, any);
+  return std::visit(bound::LengthOf{in, out}, any);
 }
 
 std::vector<Array> error_bounds(const op::AnyOp& any, const std::vector<Array>& in, const std::vector<Array>& exact,
                                 const Control& control) {
-  const Work w{any, in, exact, control, reduction_length(any, specs_of(in), specs_of(exact))};
-  return std::visit(BoundOf{w}, any);
+  const bound::Work w{any, in, exact, control, reduction_length(any, specs_of(in), specs_of(exact))};
+  return std::visit(bound::BoundOf{w}, any);
 }
 
 }  // namespace tenon

@@ -15,6 +15,20 @@ TENON_INLINE std::int32_t team_size(const Call& call, const Conv2dPlan& p) {
   return work < 65536 ? 1 : static_cast<std::int32_t>(smaller(call.threads, p.threads));
 }
 
+/// The terms (kh, kw, c) of a window as runs of neighbours in memory: `outer` x `inner` runs of `length`.
+struct Runs {
+  std::int64_t outer, inner, length, outer_step, inner_step;
+};
+TENON_INLINE Runs runs_of(const Conv2dPlan& p) {
+  const std::int64_t row = std::int64_t{p.g.dilation_h} * p.padded_w * p.g.c;
+  if (p.g.dilation_w == 1 && p.g.groups == 1) return {p.g.kh, 1, std::int64_t{p.g.kw} * p.cg, row, 0};
+  return {p.g.kh, p.g.kw, p.cg, row, std::int64_t{p.g.dilation_w} * p.g.c};
+}
+
+TENON_INLINE std::int64_t terms_of(const Conv2dPlan& p) { return std::int64_t{p.g.kh} * p.g.kw * p.cg; }
+/// Of one image, where it has to be copied.
+TENON_INLINE std::int64_t padded_floats(const Conv2dPlan& p) { return p.padded ? std::int64_t{p.padded_h} * p.padded_w * p.g.c : 0; }
+
 /// Image n with its padding, in `to`, or where it is when there is none.
 TENON_INLINE const float* padded_image(const Conv2dPlan& p, const float* x, std::int64_t n, float* to) {
   const ConvGeometry& g = p.g;
@@ -28,6 +42,23 @@ TENON_INLINE const float* padded_image(const Conv2dPlan& p, const float* x, std:
                 static_cast<std::size_t>(columns * g.c) * sizeof(float));
   return to;
 }
+
+/// A few neighbouring images with their padding; those that are there already are not copied again.
+struct Images {
+  const Conv2dPlan& p;
+  const float* x;
+  float* scratch;
+  Range there{0, 0};
+
+  TENON_MEMBER void load(std::int64_t begin, std::int64_t end) {
+    if (!p.padded || (begin >= there.begin && end <= there.end)) return;
+    there = {begin, end};
+    for (std::int64_t n = begin; n < end; ++n) padded_image(p, x, n, scratch + (n - begin) * padded_floats(p));
+  }
+  TENON_MEMBER const float* at(std::int64_t n) const {
+    return p.padded ? scratch + (n - there.begin) * padded_floats(p) : x + n * p.g.h * p.g.w * p.g.c;
+  }
+};
 
 /// dz of one image, dense: (oh, ow, k), dead terms 0. Returns gy itself where the epilogue left it alone.
 TENON_INLINE const float* dense_dz(const Conv2dPlan& p, const Call& call, std::int64_t n, float* to) {

@@ -2,7 +2,9 @@
 // Layout: the filter is packed per group as panels of two vectors of filters, [kh kw c][2 width]; a tile is up to 14 (6
 // before AVX-512) neighbouring pixels of an output row times one panel, in registers. With a pooled epilogue two output
 // rows are computed into L1 and pooled there: the full map is never stored.
-// Parallel over output rows (or row pairs) of all images.
+// A thread works on a block of rows at a time, panel by panel and chunk by chunk, so that a piece of the filter is read
+// from L2 once a block.
+// Parallel over output rows (or row pairs) of all images, and over panels where rows are few.
 // Order: one FMA chain per output over (kh, kw, c) ascending inside chunks of order::k_chunk; pair tree over chunks.
 // Error: (min(terms, 1024) + log2 of the chunks + 1) * 2^-24 * sum |x w| at most, before the activation.
 #include <omp.h>
@@ -16,42 +18,72 @@ namespace {
 void pack_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64_t group, std::int64_t q) {
   const std::int64_t terms = std::int64_t{p.g.kh} * p.g.kw * p.cg, first = group * p.kg + q * panel;
   const std::int64_t count = smaller(panel, p.kg - q * panel);
-  for (std::int64_t t = 0; t < terms; ++t)
-    for (std::int64_t j = 0; j < panel; ++j) to[t * panel + j] = j < count ? filter[t * p.g.k + first + j] : 0.f;
+  for (std::int64_t t = 0; t < terms; ++t) {
+    if (count < panel)
+      for (int j = 0; j < panel; j += width) Simd::store(to + t * panel + j, Vf{});
+    for_each_lanes(count, [&](std::int64_t j, auto lanes) { lanes.store(to + t * panel + j, lanes.load(filter + t * p.g.k + first + j)); });
+  }
 }
 
-/// One tile: pixels [0, pixels) from `x` at distance `step`, over terms [c0, c1) of the taps.
+/// One tile: pixels [0, pixels) from `x` at distance `step`, over terms [begin, end). Terms lie in memory as runs.
 struct TileArgs {
   const float* x;     // first pixel, first channel of the group
   std::int64_t step;  // floats between neighbouring pixels
-  std::int64_t row;   // floats between taps in h, and in w
-  std::int64_t column;
-  const float* w;  // packed panel
-  std::int64_t kw, cg;
+  Runs runs;
+  const float* w;           // packed panel
   std::int64_t begin, end;  // terms
   float* z;                 // (pixels, panel)
 };
 
+/// `count` terms, unrolled so that pointers move once: integer instructions would take the ports of the FMAs.
+template <int pixels, int count>
+TENON_INLINE void add_terms(Vf (*acc)[2], const float* const* base, std::int64_t step, std::int64_t step2, const float* w) {
+#pragma GCC unroll 8
+  for (int c = 0; c < count; ++c) {
+    const Vf w0 = Simd::load(w + c * panel), w1 = Simd::load(w + c * panel + width);
+#pragma GCC unroll 16
+    for (int p = 0; p < pixels; ++p) {
+      const Vf v = Simd::set(base[p / 3][c + (p % 3 == 0 ? 0 : p % 3 == 1 ? step : step2)]);
+      acc[p][0] = Simd::fma(v, w0, acc[p][0]);
+      acc[p][1] = Simd::fma(v, w1, acc[p][1]);
+    }
+  }
+}
+
 template <int pixels>
 void tile(const TileArgs& a) {
+  // One pointer for three pixels, the others behind it by an index register: a pointer each would not fit in the
+  // registers, and the compiler, left alone, makes one each.
+  constexpr int bases = (pixels + 2) / 3, unroll = 4;
   Vf acc[pixels][2] = {};
-  std::int64_t term = a.begin;
-  while (term < a.end) {
-    const std::int64_t tap = term / a.cg, c0 = term % a.cg;
-    const std::int64_t c1 = smaller(a.cg, c0 + a.end - term);
-    const float* x = a.x + tap / a.kw * a.row + tap % a.kw * a.column;
-    const float* w = a.w + tap * a.cg * panel;
-    for (std::int64_t c = c0; c < c1; ++c) {
-      const Vf w0 = Simd::load(w + c * panel), w1 = Simd::load(w + c * panel + width);
+  const float* w = a.w + a.begin * panel;
+  std::int64_t term = 0, step = a.step, step2 = 2 * a.step;
+  for (std::int64_t o = 0; o < a.runs.outer; ++o)
+    for (std::int64_t i = 0; i < a.runs.inner; ++i, term += a.runs.length) {
+      const std::int64_t c0 = larger(a.begin - term, 0), c1 = smaller(a.end - term, a.runs.length);
+      const float* base[bases];
+      for (int b = 0; b < bases; ++b) base[b] = a.x + o * a.runs.outer_step + i * a.runs.inner_step + c0 + 3 * b * step;
+      const auto advance = [&](std::int64_t by) __attribute__((always_inline)) {
+        w += by * panel;
 #pragma GCC unroll 16
-      for (int i = 0; i < pixels; ++i) {
-        const Vf v = Simd::set(x[i * a.step + c]);
-        acc[i][0] = Simd::fma(v, w0, acc[i][0]);
-        acc[i][1] = Simd::fma(v, w1, acc[i][1]);
+        for (int b = 0; b < bases; ++b) {
+          base[b] += by;
+          keep_register(base[b]);
+        }
+        keep_register(step);
+        keep_register(step2);
+      };
+      advance(0);
+      std::int64_t left = c1 - c0;
+      for (; left >= unroll; left -= unroll) {
+        add_terms<pixels, unroll>(acc, base, step, step2, w);
+        advance(unroll);
+      }
+      for (; left > 0; --left) {
+        add_terms<pixels, 1>(acc, base, step, step2, w);
+        advance(1);
       }
     }
-    term += c1 - c0;
-  }
   for (int i = 0; i < pixels; ++i) {
     Simd::store(a.z + i * panel, acc[i][0]);
     Simd::store(a.z + i * panel + width, acc[i][1]);
@@ -61,56 +93,44 @@ using Tile = void (*)(const TileArgs&);
 constexpr Tile tiles[] = {nullptr, tile<1>, tile<2>,  tile<3>,  tile<4>,  tile<5>,  tile<6>, tile<7>,
                           tile<8>, tile<9>, tile<10>, tile<11>, tile<12>, tile<13>, tile<14>};
 
-/// z (ow, panel) of one output row and panel, in the bottom entry of `stack`.
-void output_row(const Conv2dPlan& p, const float* image, const float* w, std::int64_t group, std::int64_t oy,
-                float* stack) {
-  const ConvGeometry& g = p.g;
-  const std::int64_t terms = std::int64_t{g.kh} * g.kw * p.cg, chunks = order::chunks(terms, order::k_chunk);
-  const std::int64_t size = std::int64_t{g.ow} * panel, count = blocks_of(g.ow, tile_pixels);
-  const std::int64_t step = std::int64_t{g.stride_w} * g.c, line = std::int64_t{p.padded_w} * g.c;
-  const float* x = image + oy * g.stride_h * line + group * p.cg;
-  const auto join = [&](int below, int top) {
-    for (std::int64_t i = 0; i < size; i += width)
-      Simd::store(stack + below * size + i, Simd::load(stack + below * size + i) + Simd::load(stack + top * size + i));
-  };
-  int height = 0;
-  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-    for (std::int64_t t = 0; t < count; ++t) {
-      const std::int64_t px = t * g.ow / count, end = (t + 1) * g.ow / count;
-      tiles[end - px]({x + px * step, step, g.dilation_h * line, std::int64_t{g.dilation_w} * g.c, w, g.kw, p.cg,
-                       chunk * order::k_chunk, smaller(terms, (chunk + 1) * order::k_chunk),
-                       stack + height * size + px * panel});
-    }
-    height = order::tree_push(chunk, height, join);
+/// z (ow, panel) of one output row over one chunk.
+void output_row(const Conv2dPlan& p, const float* x, const float* w, std::int64_t chunk, float* z) {
+  const std::int64_t terms = terms_of(p), count = blocks_of(p.g.ow, tile_pixels), step = std::int64_t{p.g.stride_w} * p.g.c;
+  const Runs runs = runs_of(p);
+  for (std::int64_t t = 0, px = 0; t < count; ++t) {
+    const std::int64_t end = (t + 1) * p.g.ow / count;
+    tiles[end - px]({x + px * step, step, runs, w, chunk * order::k_chunk, smaller(terms, (chunk + 1) * order::k_chunk), z + px * panel});
+    px = end;
   }
-  order::tree_finish(height, join);
 }
 
 /// y of one row: bias and activation. `k` is the first filter of the panel.
 template <class F>
 TENON_INLINE void store_row(const Conv2dPlan& p, const float* z, const float* bias, const F& f, std::int64_t k,
                             std::int64_t count, float* y) {
-  for (std::int64_t px = 0; px < p.g.ow; ++px)
-    for_each_lanes(count, [&](std::int64_t j, auto lanes) {
-      Vf v = lanes.load(z + px * panel + j);
-      if (bias != nullptr) v += lanes.load(bias + k + j);
-      lanes.store(y + px * p.g.k + k + j, f.value(v));
-    });
+  for_each_lanes(count, [&](std::int64_t j, auto lanes) {
+    const Vf b = bias != nullptr ? lanes.load(bias + k + j) : Vf{};
+    for (std::int64_t px = 0; px < p.g.ow; ++px) {
+      const Vf v = lanes.load(z + px * panel + j);
+      lanes.store(y + px * p.g.k + k + j, f.value(bias != nullptr ? v + b : v));
+    }
+  });
 }
 
 /// y and mask of one pooled row from two rows of z: relu(z + bias), the first largest of each window.
-void store_pooled(const Conv2dPlan& p, const float* z0, const float* z1, const float* bias, std::int64_t k,
-                  std::int64_t count, float* y, std::uint8_t* mask) {
-  const bool relu = static_cast<op::UnaryFn>(p.g.activation) == op::UnaryFn::relu;
+template <bool relu>
+TENON_INLINE void store_pooled(const Conv2dPlan& p, const float* z, const float* bias, std::int64_t k, std::int64_t count, float* y,
+                               std::uint8_t* mask) {
   const Vf zero{};
-  for (std::int64_t px = 0; px < p.g.pw; ++px)
-    for_each_lanes(count, [&](std::int64_t j, auto lanes) {
-      const Vf b = bias != nullptr ? lanes.load(bias + k + j) : zero;
+  const std::int64_t below = std::int64_t{p.g.ow} * panel;
+  for_each_lanes(count, [&](std::int64_t j, auto lanes) {
+    const Vf b = bias != nullptr ? lanes.load(bias + k + j) : zero;
+    for (std::int64_t px = 0; px < p.g.pw; ++px) {
       Vf best{};
       Vi winner{};
       for (int position = 0; position < 4; ++position) {
-        const float* z = (position < 2 ? z0 : z1) + (2 * px + position % 2) * panel + j;
-        Vf v = bias != nullptr ? lanes.load(z) + b : lanes.load(z);
+        Vf v = lanes.load(z + (position < 2 ? 0 : below) + (2 * px + position % 2) * panel + j);
+        if (bias != nullptr) v += b;
         if (relu) v = Simd::select(v <= zero, zero, v);
         // Larger, or the first NaN.
         const Vi wins = position == 0 ? Simd::set_int(-1) : (v > best) | ((v != v) & (best == best));
@@ -119,41 +139,60 @@ void store_pooled(const Conv2dPlan& p, const float* z0, const float* z1, const f
       }
       if (relu) winner = winner | ((best <= zero) & std::int32_t{op::Epilogue::killed});
       lanes.store(y + px * p.g.k + k + j, best);
-      std::int32_t winners[width];
-      std::memcpy(winners, &winner, sizeof winner);
-      for (std::int64_t l = 0; l < smaller(width, count - j); ++l)
-        mask[px * p.g.k + k + j + l] = static_cast<std::uint8_t>(winners[l]);
-    });
+      if (mask != nullptr) store_bytes(mask + px * p.g.k + k + j, winner, smaller(width, count - j));
+    }
+  });
 }
 
-void one_row(const Conv2dPlan& p, const Call& call, const float* image, const float* packed, float* stack,
-             std::int64_t n, std::int64_t row) {
-  const ConvGeometry& g = p.g;
-  const std::int64_t terms = std::int64_t{g.kh} * g.kw * p.cg;
-  const std::int64_t at = (n * g.ph + row) * g.pw * g.k;
+/// One panel of one unit (a row, or the two rows of a pooled one) from z to y and mask.
+TENON_INLINE void store_unit(const Conv2dPlan& p, const Call& call, const float* z, std::int64_t unit, std::int64_t k, std::int64_t count) {
+  const std::int64_t at = unit * p.g.pw * p.g.k;
+  const float* bias = p.g.bias ? input<float>(call, 2) : nullptr;
   float* y = output<float>(call, 0) + at;
-  std::uint8_t* mask = g.mask ? output<std::uint8_t>(call, 1) + at : nullptr;
-  const float* bias = g.bias ? input<float>(call, 2) : nullptr;
-  const std::int64_t entry = std::int64_t{g.ow} * panel * order::tree_depth(order::chunks(terms, order::k_chunk));
-  for (std::int64_t group = 0; group < g.groups; ++group)
-    for (std::int64_t q = 0; q < p.panels; ++q) {
-      const float* w = packed + (group * p.panels + q) * terms * panel;
-      const std::int64_t k = group * p.kg + q * panel, count = smaller(panel, p.kg - q * panel);
-      if (g.pool) {
-        output_row(p, image, w, group, 2 * row, stack);
-        output_row(p, image, w, group, 2 * row + 1, stack + entry);
-        store_pooled(p, stack, stack + entry, bias, k, count, y, mask);
-      } else {
-        output_row(p, image, w, group, row, stack);
-        pointwise::with_unary<Simd>(static_cast<op::UnaryFn>(g.activation), g.alpha, 0.f,
-                                    [&](const auto& f) { store_row(p, stack, bias, f, k, count, y); });
-      }
-    }
-  if (!g.mask) return;
-  const std::int64_t size = std::int64_t{g.pw} * g.k;
-  const bool relu = static_cast<op::UnaryFn>(g.activation) == op::UnaryFn::relu;
+  const auto fn = static_cast<op::UnaryFn>(p.g.activation);
+  if (p.g.pool) {
+    std::uint8_t* mask = p.g.mask ? output<std::uint8_t>(call, 1) + at : nullptr;
+    fn == op::UnaryFn::relu ? store_pooled<true>(p, z, bias, k, count, y, mask) : store_pooled<false>(p, z, bias, k, count, y, mask);
+    return;
+  }
+  pointwise::with_unary<Simd>(fn, p.g.alpha, 0.f, [&](const auto& f) { store_row(p, z, bias, f, k, count, y); });
+}
+
+/// What dropout and a mask without pool need, over a whole unit.
+TENON_INLINE void finish_unit(const Conv2dPlan& p, const Call& call, std::int64_t unit) {
+  const ConvGeometry& g = p.g;
+  if (!g.mask || (g.pool && g.dropout == 0.f)) return;
+  const std::int64_t size = std::int64_t{g.pw} * g.k, at = unit * size;
+  std::uint8_t* mask = output<std::uint8_t>(call, 1) + at;
   if (!g.pool) std::memset(mask, 0, static_cast<std::size_t>(size));
-  if (!g.pool || g.dropout > 0.f) finish_masked(y, mask, at, size, relu && !g.pool, g.dropout, g.site, *call.control);
+  const bool relu = static_cast<op::UnaryFn>(g.activation) == op::UnaryFn::relu && !g.pool;
+  finish_masked(output<float>(call, 0) + at, mask, at, size, relu, g.dropout, g.site, *call.control);
+}
+
+/// Panels [first, last) of units [begin, end): at most p.unit_block of them.
+void run_block(const Conv2dPlan& p, const Call& call, const Images& images, const float* packed, float* stack, std::int64_t begin,
+               std::int64_t end, std::int64_t first, std::int64_t last) {
+  const ConvGeometry& g = p.g;
+  const std::int64_t rows = g.pool ? 2 : 1, line = std::int64_t{p.padded_w} * g.c, terms = terms_of(p);
+  const std::int64_t chunks = order::chunks(terms, order::k_chunk), z_size = rows * g.ow * panel, entry = (end - begin) * z_size;
+  for (std::int64_t i = first; i < last; ++i) {
+    const std::int64_t group = i / p.panels, q = i % p.panels;
+    const std::int64_t k = group * p.kg + q * panel, count = smaller(panel, p.kg - q * panel);
+    int height = 0;
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+      for (std::int64_t unit = begin; unit < end; ++unit) {
+        // One chunk leaves as soon as it is there; more wait in the pair tree of the block.
+        float* z = stack + (chunks == 1 ? 0 : height * entry + (unit - begin) * z_size);
+        const float* x = images.at(unit / g.ph) + unit % g.ph * rows * g.stride_h * line + group * p.cg;
+        for (std::int64_t r = 0; r < rows; ++r) output_row(p, x + r * g.stride_h * line, packed + i * terms * panel, chunk, z + r * g.ow * panel);
+        if (chunks == 1) store_unit(p, call, z, unit, k, count);
+      }
+      if (chunks > 1) height = order::tree_push(chunk, height, [&](int below, int top) { add_floats(stack + below * entry, stack + top * entry, entry); });
+    }
+    if (chunks == 1) continue;
+    order::tree_finish(height, [&](int below, int top) { add_floats(stack + below * entry, stack + top * entry, entry); });
+    for (std::int64_t unit = begin; unit < end; ++unit) store_unit(p, call, stack + (unit - begin) * z_size, unit, k, count);
+  }
 }
 
 }  // namespace
@@ -162,22 +201,26 @@ void conv2d_direct(const Call& call) {
   const auto& p = geometry<Conv2dPlan>(call);
   const ConvGeometry& g = p.g;
   auto* work = static_cast<float*>(call.workspace);
-  const float* x = input<float>(call, 0);
-  const std::int64_t terms = std::int64_t{g.kh} * g.kw * p.cg, rows = g.n * g.ph;
+  const std::int64_t terms = terms_of(p), units = g.n * g.ph, panels = std::int64_t{g.groups} * p.panels;
   const std::int32_t threads = team_size(call, p);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const std::int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
 #pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < std::int64_t{g.groups} * p.panels; ++i)
+    for (std::int64_t i = 0; i < panels; ++i)
       pack_filter(p, input<float>(call, 1), work + p.filter_at + i * terms * panel, i / p.panels, i % p.panels);
     float* scratch = work + p.scratch_at + thread * p.scratch_each;
-    float* stack = scratch + (p.padded ? std::int64_t{p.padded_h} * p.padded_w * g.c : 0);
-    std::int64_t image_number = -1;
-    const float* image = nullptr;
-    for (std::int64_t i = rows * thread / team; i < rows * (thread + 1) / team; ++i) {
-      if (i / g.ph != image_number) image = padded_image(p, x, image_number = i / g.ph, scratch);
-      one_row(p, call, image, work + p.filter_at, stack, i / g.ph, i % g.ph);
+    Images images{p, input<float>(call, 0), scratch};
+    float* stack = scratch + p.images_block * padded_floats(p);
+    // Dropout passes over whole units, so that it needs all panels of a unit on one thread.
+    const bool by_panel = units < 4 * team && panels >= team && !g.mask;
+    const Range mine = by_panel ? Range{0, units} : part(units, thread, team);
+    const Range which = by_panel ? part(panels, thread, team) : Range{0, panels};
+    for (std::int64_t begin = mine.begin; begin < mine.end; begin += p.unit_block) {
+      const std::int64_t end = smaller(begin + p.unit_block, mine.end);
+      images.load(begin / g.ph, (end - 1) / g.ph + 1);
+      run_block(p, call, images, work + p.filter_at, stack, begin, end, which.begin, which.end);
+      for (std::int64_t unit = begin; unit < end; ++unit) finish_unit(p, call, unit);
     }
   }
 }

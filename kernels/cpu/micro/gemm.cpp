@@ -30,17 +30,30 @@ struct Columns {
 template <int rows, int vectors, std::int64_t stride>
 void chain(const float* a, Columns b, std::int64_t terms, float* slots) {
   Vf acc[rows][vectors] = {};
-  for (std::int64_t k = 0; k < terms; ++k) {
+  const auto add = [&](int k) __attribute__((always_inline)) {
     Vf column[vectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v)
-      column[v] = Simd::load(b.at + k * b.k_step + v / 2 * b.panel_step + v % 2 * width);
+    for (int v = 0; v < vectors; ++v) column[v] = Simd::load(b.at + v / 2 * b.panel_step + v % 2 * width);
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) {
       const Vf x = Simd::set(stride == 0 ? a[k * rows + r] : a[r * stride + k]);
 #pragma GCC unroll 8
       for (int v = 0; v < vectors; ++v) acc[r][v] = Simd::fma(x, column[v], acc[r][v]);
     }
+    b.at += b.k_step;
+  };
+  // Four at a time: the integer instructions of a loop would take the ports of the FMAs.
+  std::int64_t k = 0;
+  for (; k + 4 <= terms; k += 4) {
+    add(0);
+    add(1);
+    add(2);
+    add(3);
+    a += stride == 0 ? 4 * rows : 4;
+  }
+  for (; k < terms; ++k) {
+    add(0);
+    a += stride == 0 ? rows : 1;
   }
   for (int r = 0; r < rows; ++r)
     for (int v = 0; v < vectors; ++v) Simd::store(slots + v / 2 * slot_floats + r * panel + v % 2 * width, acc[r][v]);

@@ -10,15 +10,6 @@ constexpr int panel = 2 * width;
 // Accumulators, two columns and a broadcast fill the register file: 32 registers with AVX-512, 16 before.
 constexpr int tile_rows = width == 16 ? 14 : 6;
 
-struct Range {
-  std::int64_t begin, end;
-  TENON_MEMBER std::int64_t size() const { return end - begin; }
-};
-/// Part `i` of `parts` of [0, items).
-TENON_INLINE Range part(std::int64_t items, std::int64_t i, std::int64_t parts) {
-  return {items * i / parts, items * (i + 1) / parts};
-}
-
 /// Rows in tiles whose heights differ by at most one, so that the last one is not a sliver.
 struct Tiles {
   Range rows;

@@ -21,6 +21,7 @@ TENON_INLINE T* output(const Call& call, int i) {
 }
 
 TENON_INLINE std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+TENON_INLINE std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 TENON_INLINE std::int64_t blocks_of(std::int64_t n, std::int64_t block) { return (n + block - 1) / block; }
 
 /// Threads for `elements` elements of work: waking one more costs about as much as a few thousand elements.
@@ -45,6 +46,21 @@ TENON_INLINE void parallel_ranges(std::int32_t threads, std::int64_t items, cons
   });
 }
 
+struct Range {
+  std::int64_t begin, end;
+  TENON_MEMBER std::int64_t size() const { return end - begin; }
+};
+/// Part `i` of `parts` of [0, items).
+TENON_INLINE Range part(std::int64_t items, std::int64_t i, std::int64_t parts) {
+  return {items * i / parts, items * (i + 1) / parts};
+}
+
+/// The compiler forgets how `value` came about, and keeps it in a register of its own.
+template <class T>
+TENON_INLINE void keep_register(T& value) {
+  asm("" : "+r"(value));
+}
+
 /// All lanes of a vector in memory, or the first `count` of them.
 struct Whole {
   TENON_INLINE Vf load(const float* p) { return Simd::load(p); }
@@ -61,6 +77,18 @@ TENON_INLINE void for_each_lanes(std::int64_t n, const Body& body) {
   std::int64_t i = 0;
   for (; i + width <= n; i += width) body(i, Whole{});
   if (i < n) body(i, Part{n - i});
+}
+
+/// to[0, n) += from[0, n).
+TENON_INLINE void add_floats(float* to, const float* from, std::int64_t n) {
+  for_each_lanes(n, [&](std::int64_t i, auto lanes) { lanes.store(to + i, lanes.load(to + i) + lanes.load(from + i)); });
+}
+/// The low bytes of the first `count` lanes.
+TENON_INLINE void store_bytes(std::uint8_t* to, Vi lanes, std::int64_t count) {
+  using Bytes = std::uint8_t __attribute__((vector_size(width)));
+  const Bytes bytes = __builtin_convertvector(lanes, Bytes);
+  if (count == width) std::memcpy(to, &bytes, sizeof bytes);
+  else std::memcpy(to, &bytes, static_cast<std::size_t>(count));
 }
 
 }  // namespace

@@ -1,0 +1,75 @@
+// What the error bounds of all operations are made of (error_bound.cpp says where they come from), and those of the
+// softmax family, which lie in a file of their own.
+#pragma once
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "lib/train/row_check.hpp"
+#include "tenon/op.hpp"
+
+namespace tenon::bound {
+
+/// Unit roundoff of f32.
+inline constexpr double u = 0x1p-24;
+inline constexpr double floor_ = 0x1p-120;  // below it underflow decides
+
+using In = std::vector<Array>;
+
+inline std::span<const double> f64(const Array& a) { return a.values<double>(); }
+
+/// f(i) for every element, in the shape of `like`.
+Array map(const Array& like, const auto& f) {
+  Array out(DType::f64, like.shape());
+  auto v = out.values<double>();
+  for (std::size_t i = 0; i < v.size(); ++i) v[i] = f(i);
+  return out;
+}
+/// The bound that is a fraction of every element's size.
+inline Array scaled(const Array& a, double by) {
+  return map(a, [&, v = f64(a)](std::size_t i) { return by * std::abs(v[i]) + floor_; });
+}
+inline Array absolute(const Array& a) {
+  return a.dtype() == DType::f64 ? map(a, [v = f64(a)](std::size_t i) { return std::abs(v[i]); }) : a;
+}
+
+/// One operation with its operands, its exact results and the terms of its sums.
+struct Work {
+  const op::AnyOp& any;
+  const In &in, &exact;
+  const Control& control;
+  double terms;
+
+  [[nodiscard]] double sum_factor() const { return 8 * (std::sqrt(terms) + 2) * u; }
+  /// The operation on other operands.
+  [[nodiscard]] std::vector<Array> run(const op::AnyOp& other, const In& operands) const {
+    return run_reference(other, operands, control).out;
+  }
+  [[nodiscard]] In absolute_in() const {
+    In out;
+    for (const Array& a : in) out.push_back(absolute(a));
+    return out;
+  }
+  /// Every output by the sum over absolute values.
+  [[nodiscard]] std::vector<Array> sums(const op::AnyOp& other, const In& operands) const {
+    std::vector<Array> bounds;
+    for (const Array& s : run(other, operands))
+      bounds.push_back(s.dtype() == DType::f64 ? scaled(s, sum_factor()) : Array{});
+    return bounds;
+  }
+  [[nodiscard]] std::vector<Array> relative(double by = 24 * u) const {
+    std::vector<Array> bounds;
+    for (const Array& e : exact) bounds.push_back(e.dtype() == DType::f64 ? scaled(e, by) : Array{});
+    return bounds;
+  }
+};
+
+/// Softmax, or its logarithm, of the last axis.
+[[nodiscard]] Array softmax(const Array& logits, const Array& y, bool log);
+[[nodiscard]] std::vector<Array> softmax_gradient(const Work&, bool log);
+/// Of the loss and of the probabilities that it saves.
+[[nodiscard]] std::vector<Array> crossentropy(const Work&);
+[[nodiscard]] std::vector<Array> crossentropy_gradient(const Work&);
+
+}  // namespace tenon::bound
