@@ -21,7 +21,7 @@ struct Flags {
   std::string device = "auto", filter;
   std::vector<std::string> compare;
   int threads = 0, rounds = 15;
-  double alive = 0.16;
+  double alive = 0.04;
   bool json = false, cases = false;
 };
 

@@ -14,7 +14,7 @@ struct CompareOptions {
   std::string device = "auto";  // of the providers
   int threads = 1;
   int rounds = 15;
-  double alive = 0.16;
+  double alive = 0.04;
   bool json = false;
 };
 

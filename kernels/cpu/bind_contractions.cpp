@@ -1,5 +1,6 @@
 // Binding of matmul, conv2d and their gradients: geometry and the layout of the workspace.
 #include <algorithm>
+#include <numeric>
 
 #include "kernels/common/geometry_of.hpp"
 #include "kernels/common/order.hpp"
@@ -190,13 +191,32 @@ Bound bind_conv2d(const Problem& p, const Kernel& row) {
   return finish(c, m.conv2d_direct, std::int64_t{c.g.groups} * c.panels * panel * terms_of(c), c.images_block * padded_floats(c) + stack, 0);
 }
 
+/// The first output position that reaches an image; negative where it lies in front of the first that there is.
+std::int64_t first_position(std::int64_t pad, std::int64_t kernel, std::int64_t dilation, std::int64_t stride) {
+  const std::int64_t o = pad - (kernel - 1) * dilation;
+  return o / stride - (o % stride < 0 ? 1 : 0);
+}
+
 Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
   if (auto why = refuse_unless_f32(p, 2)) return *why;
   Conv2dPlan c = conv_plan(p, m);
   if (auto why = refuse_large(c)) return *why;
-  const std::int64_t dense = c.g.pool ? 0 : std::int64_t{c.g.oh} * c.g.ow * c.g.k;
-  return finish(c, m.conv2d_grad_input, terms_of(c) * c.g.k, padded_floats(c) + dense + 2 * std::int64_t{c.g.k}, 0);
+  const ConvGeometry& g = c.g;
+  if (!g.pool) {
+    const std::int64_t panel = 2 * m.width, panels = g.groups * (rounded(c.cg, panel) / panel);
+    c.dz.reach_h = g.dilation_h / std::gcd(g.dilation_h, g.stride_h);
+    c.dz.reach_w = g.dilation_w / std::gcd(g.dilation_w, g.stride_w);
+    c.dz.top = first_position(g.pad_top, g.kh, g.dilation_h, g.stride_h);
+    c.dz.left = first_position(g.pad_left, g.kw, g.dilation_w, g.stride_w);
+    c.dz.h = (g.h - 1 + g.pad_top) / g.stride_h - c.dz.top + 1;
+    c.dz.w = (g.w - 1 + g.pad_left) / g.stride_w - c.dz.left + 1;
+    c.unit_block = std::clamp<std::int64_t>(256 / g.w, 1, std::int64_t{g.n} * g.h);
+    c.images_block = (c.unit_block - 1) / g.h + 2;
+    return finish(c, m.conv2d_grad_input_dense, panels * panel * g.kh * g.kw * c.kg,
+                  c.images_block * c.dz.h * c.dz.w * g.k + c.unit_block * g.w * panel, 0);
+  }
+  return finish(c, m.conv2d_grad_input, terms_of(c) * g.k, padded_floats(c) + 2 * std::int64_t{g.k}, 0);
 }
 
 Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
@@ -211,8 +231,7 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   c.by_channel = g.pool && g.groups == 1 && g.dilation_w == 1 && g.kw * g.c >= m.width;
   std::int64_t scratch = 0, partial = 0;
   if (c.by_channel) {
-    const std::int64_t vectors = std::int64_t{g.kh} * ((std::int64_t{g.kw} * g.c + m.width - 1) / m.width);
-    scratch = 2 * positions * g.k + 2 * g.k + 2 * g.k + vectors;
+    scratch = 2 * std::int64_t{g.ph} * g.pw * g.k + 2 * std::int64_t{g.k};
     partial = terms_of(c) * g.k;
   } else {
     scratch = positions * g.groups * c.panels * panel + positions * g.k;

@@ -45,6 +45,12 @@ struct GemmGeometry {
   std::int64_t dz_at, sums_at, slots_at, own_at, own_each, b_at, stack_at;
 };
 
+/// The output positions that reach an image, where they are more or less than there are: dz with zeros around it.
+struct DzFrame {
+  std::int64_t top, left, h, w;   // first position and extents
+  std::int64_t reach_h, reach_w;  // positions from tap to tap of one residue modulo the stride
+};
+
 /// A convolution with the layout of its workspace, offsets in floats.
 struct Conv2dPlan {
   ConvGeometry g;
@@ -57,6 +63,7 @@ struct Conv2dPlan {
   std::int64_t filter_at;                 // the filter, packed
   std::int64_t scratch_at, scratch_each;  // per thread
   std::int64_t partial_at, partial_each;  // per sample group: filter gradient, then bias gradient
+  DzFrame dz;                             // dense input gradient
   bool by_channel;                        // filter gradient walks lists of live positions
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 #include "kernels/common/order.hpp"
 #include "kernels/cpu/micro/prologue.hpp"
+#include "kernels/cpu/micro/transpose.hpp"
 
 namespace tenon::cpu::TENON_ISA {
 namespace {
@@ -85,36 +86,47 @@ TENON_INLINE const float* dense_dz(const Conv2dPlan& p, const Call& call, std::i
   return to;
 }
 
-/// One live term of dz at some output position.
-struct Live {
-  std::int32_t k;
-  float dz;
-};
-
-/// Live terms of position (oy, ox), k ascending; returns how many. `gy` and `mask` are those of the image; room for k.
-TENON_INLINE std::int64_t live_terms(const ConvGeometry& g, const float* gy, const std::uint8_t* mask, float scale,
-                                     std::int64_t oy, std::int64_t ox, Live* to) {
-  const std::int64_t y = oy / 2, x = ox / 2;
-  if (y >= g.ph || x >= g.pw) return 0;  // an odd last row or column is not pooled
-  const auto slot = static_cast<std::uint8_t>(oy % 2 * 2 + ox % 2);
-  const std::int64_t at = (y * g.pw + x) * g.k;
-  std::int64_t count = 0;
-  std::int64_t k = 0;
-#if defined(__AVX512F__) && defined(__AVX512BW__)
-  for (; k + 64 <= g.k; k += 64) {
-    std::uint64_t alive =
-        _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(mask + at + k), _mm512_set1_epi8(static_cast<char>(slot)));
-    for (; alive != 0; alive &= alive - 1) {
-      const std::int64_t c = k + __builtin_ctzll(alive);
-      to[count++] = {static_cast<std::int32_t>(c), gy[at + c] * scale};
-    }
-  }
+/// Bit i: m[i] & relevant == wanted, for 64 bytes.
+TENON_INLINE std::uint64_t equal_bits(const std::uint8_t* m, std::uint8_t wanted, std::uint8_t relevant) {
+  using Bytes = std::uint8_t __attribute__((vector_size(width * 4)));
+  std::uint64_t bits = 0;
+  for (int i = 0; i < 64; i += width * 4) {
+    Bytes v;
+    std::memcpy(&v, m + i, sizeof v);
+    v = v & (Bytes{} + relevant);
+#if defined(__AVX512BW__)
+    bits = _mm512_cmpeq_epi8_mask((__m512i)v, _mm512_set1_epi8(static_cast<char>(wanted)));
+#elif defined(__AVX2__)
+    bits |= std::uint64_t{static_cast<std::uint32_t>(_mm256_movemask_epi8((__m256i)(v == wanted)))} << i;
+#elif defined(__SSE2__)
+    bits |= std::uint64_t{static_cast<std::uint32_t>(_mm_movemask_epi8((__m128i)(v == wanted)))} << i;
+#else
+    for (int j = 0; j < width * 4; ++j) bits |= std::uint64_t{v[j] == wanted} << (i + j);
 #endif
-  for (; k < g.k; ++k) {
-    to[count] = {static_cast<std::int32_t>(k), gy[at + k] * scale};
-    count += mask[at + k] == slot;
   }
-  return count;
+  return bits;
+}
+
+/// body(k) for the k in [0, n) with m[k] & relevant == wanted, ascending.
+template <class Body>
+TENON_INLINE void for_each_equal(const std::uint8_t* m, std::int64_t n, int wanted, int relevant, const Body& body) {
+  std::int64_t k = 0;
+  for (; k + 64 <= n; k += 64)
+    for (std::uint64_t bits = equal_bits(m + k, static_cast<std::uint8_t>(wanted), static_cast<std::uint8_t>(relevant)); bits != 0; bits &= bits - 1)
+      body(k + __builtin_ctzll(bits));
+  for (; k < n; ++k)
+    if ((m[k] & relevant) == wanted) body(k);
+}
+
+/// gy and mask of one image behind a pool, and what dropout multiplies by.
+struct PooledGradient {
+  const float* gy;
+  const std::uint8_t* mask;
+  float scale;
+};
+TENON_INLINE PooledGradient pooled_gradient(const ConvGeometry& g, const Call& call, std::int64_t n) {
+  const std::int64_t at = n * g.ph * g.pw * g.k;
+  return {input<float>(call, 0) + at, static_cast<const std::uint8_t*>(call.in[2]) + at, g.dropout > 0.f ? philox::dropout_scale(g.dropout) : 1.f};
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 // Error: (min(terms, 1024) + log2 of the chunks + 1) * 2^-24 * sum |x w| at most, before the activation.
 #include <omp.h>
 
-#include "kernels/cpu/micro/conv2d.hpp"
+#include "kernels/cpu/micro/conv2d_tile.hpp"
 
 namespace tenon::cpu::TENON_ISA {
 namespace {
@@ -25,81 +25,13 @@ void pack_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64
   }
 }
 
-/// One tile: pixels [0, pixels) from `x` at distance `step`, over terms [begin, end). Terms lie in memory as runs.
-struct TileArgs {
-  const float* x;     // first pixel, first channel of the group
-  std::int64_t step;  // floats between neighbouring pixels
-  Runs runs;
-  const float* w;           // packed panel
-  std::int64_t begin, end;  // terms
-  float* z;                 // (pixels, panel)
-};
-
-/// `count` terms, unrolled so that pointers move once: integer instructions would take the ports of the FMAs.
-template <int pixels, int count>
-TENON_INLINE void add_terms(Vf (*acc)[2], const float* const* base, std::int64_t step, std::int64_t step2, const float* w) {
-#pragma GCC unroll 8
-  for (int c = 0; c < count; ++c) {
-    const Vf w0 = Simd::load(w + c * panel), w1 = Simd::load(w + c * panel + width);
-#pragma GCC unroll 16
-    for (int p = 0; p < pixels; ++p) {
-      const Vf v = Simd::set(base[p / 3][c + (p % 3 == 0 ? 0 : p % 3 == 1 ? step : step2)]);
-      acc[p][0] = Simd::fma(v, w0, acc[p][0]);
-      acc[p][1] = Simd::fma(v, w1, acc[p][1]);
-    }
-  }
-}
-
-template <int pixels>
-void tile(const TileArgs& a) {
-  // One pointer for three pixels, the others behind it by an index register: a pointer each would not fit in the
-  // registers, and the compiler, left alone, makes one each.
-  constexpr int bases = (pixels + 2) / 3, unroll = 4;
-  Vf acc[pixels][2] = {};
-  const float* w = a.w + a.begin * panel;
-  std::int64_t term = 0, step = a.step, step2 = 2 * a.step;
-  for (std::int64_t o = 0; o < a.runs.outer; ++o)
-    for (std::int64_t i = 0; i < a.runs.inner; ++i, term += a.runs.length) {
-      const std::int64_t c0 = larger(a.begin - term, 0), c1 = smaller(a.end - term, a.runs.length);
-      const float* base[bases];
-      for (int b = 0; b < bases; ++b) base[b] = a.x + o * a.runs.outer_step + i * a.runs.inner_step + c0 + 3 * b * step;
-      const auto advance = [&](std::int64_t by) __attribute__((always_inline)) {
-        w += by * panel;
-#pragma GCC unroll 16
-        for (int b = 0; b < bases; ++b) {
-          base[b] += by;
-          keep_register(base[b]);
-        }
-        keep_register(step);
-        keep_register(step2);
-      };
-      advance(0);
-      std::int64_t left = c1 - c0;
-      for (; left >= unroll; left -= unroll) {
-        add_terms<pixels, unroll>(acc, base, step, step2, w);
-        advance(unroll);
-      }
-      for (; left > 0; --left) {
-        add_terms<pixels, 1>(acc, base, step, step2, w);
-        advance(1);
-      }
-    }
-  for (int i = 0; i < pixels; ++i) {
-    Simd::store(a.z + i * panel, acc[i][0]);
-    Simd::store(a.z + i * panel + width, acc[i][1]);
-  }
-}
-using Tile = void (*)(const TileArgs&);
-constexpr Tile tiles[] = {nullptr, tile<1>, tile<2>,  tile<3>,  tile<4>,  tile<5>,  tile<6>, tile<7>,
-                          tile<8>, tile<9>, tile<10>, tile<11>, tile<12>, tile<13>, tile<14>};
-
 /// z (ow, panel) of one output row over one chunk.
 void output_row(const Conv2dPlan& p, const float* x, const float* w, std::int64_t chunk, float* z) {
   const std::int64_t terms = terms_of(p), count = blocks_of(p.g.ow, tile_pixels), step = std::int64_t{p.g.stride_w} * p.g.c;
   const Runs runs = runs_of(p);
   for (std::int64_t t = 0, px = 0; t < count; ++t) {
     const std::int64_t end = (t + 1) * p.g.ow / count;
-    tiles[end - px]({x + px * step, step, runs, w, chunk * order::k_chunk, smaller(terms, (chunk + 1) * order::k_chunk), z + px * panel});
+    tiles[end - px]({x + px * step, step, runs, w, chunk * order::k_chunk, smaller(terms, (chunk + 1) * order::k_chunk), false, z + px * panel});
     px = end;
   }
 }

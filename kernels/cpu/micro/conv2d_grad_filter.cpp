@@ -13,7 +13,6 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-constexpr int run_vectors = width == 16 ? 18 : 9;
 constexpr int tile_taps = tile_pixels;
 
 /// A live term of one filter: where its window of x begins, and dz.
@@ -22,147 +21,183 @@ struct Position {
   float dz;
 };
 
-/// to[0, vectors) += dz * x over the list; vector v lies at rows[v] behind the window's start.
-template <int vectors>
-TENON_INLINE void walk(const Position* list, std::int64_t count, const float* x, const std::int32_t* offset, float* to,
-                       std::int64_t last) {
-  Vf acc[vectors];
-  for (int v = 0; v < vectors; ++v)
-    acc[v] = v + 1 < vectors || last == width ? Simd::load(to + v * width) : Simd::load_n(to + v * width, last);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float* window = x + list[i].x;
-    const Vf dz = Simd::set(list[i].dz);
-#pragma GCC unroll 18
-    for (int v = 0; v + 1 < vectors; ++v) acc[v] = Simd::fma(dz, Simd::load(window + offset[v]), acc[v]);
-    const float* tail = window + offset[vectors - 1];
-    acc[vectors - 1] = Simd::fma(dz, last == width ? Simd::load(tail) : Simd::load_n(tail, last), acc[vectors - 1]);
+/// A window of `rows` x `vectors` in registers; with 16 registers there is room for 12.
+constexpr int walk_rows = 3, walk_vectors = width == 16 ? 6 : 4;
+
+/// to(rows, vectors) += dz * x over the list; the last vector of a row has `last` floats where it is partial. x rows are
+/// `x_row` floats apart, those of `to` `to_row`.
+struct WalkArgs {
+  const Position* list;
+  std::int64_t count;
+  const float* x;
+  std::int64_t x_row;
+  float* to;
+  std::int64_t to_row, last;
+};
+template <int rows, int vectors, bool partial>
+void walk(const WalkArgs& a) {
+  const auto load = [&](const float* p, int v) { return partial && v + 1 == vectors ? Simd::load_n(p + v * width, a.last) : Simd::load(p + v * width); };
+  Vf acc[rows][vectors];
+#pragma GCC unroll 4
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) acc[r][v] = load(a.to + r * a.to_row, v);
+  for (std::int64_t i = 0; i < a.count; ++i) {
+    const float* x = a.x + a.list[i].x;
+    const Vf dz = Simd::set(a.list[i].dz);
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) acc[r][v] = Simd::fma(dz, load(x + r * a.x_row, v), acc[r][v]);
   }
-  for (int v = 0; v < vectors; ++v) {
-    if (v + 1 < vectors || last == width)
-      Simd::store(to + v * width, acc[v]);
-    else
-      Simd::store_n(to + v * width, acc[v], last);
-  }
+#pragma GCC unroll 4
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) {
+      float* p = a.to + r * a.to_row + v * width;
+      if (partial && v + 1 == vectors) Simd::store_n(p, acc[r][v], a.last);
+      else Simd::store(p, acc[r][v]);
+    }
+}
+using Walk = void (*)(const WalkArgs&);
+template <int rows, bool partial>
+constexpr Walk walks_of[] = {walk<rows, 1, partial>, walk<rows, 2, partial>, walk<rows, 3, partial>, walk<rows, 4, partial>,
+                             walk<rows, walk_vectors == 6 ? 5 : 4, partial>, walk<rows, walk_vectors == 6 ? 6 : 4, partial>};
+TENON_INLINE Walk walk_of(std::int64_t rows, std::int64_t vectors, bool partial) {
+  if (partial) return (rows == 1 ? walks_of<1, true> : rows == 2 ? walks_of<2, true> : walks_of<3, true>)[vectors - 1];
+  return (rows == 1 ? walks_of<1, false> : rows == 2 ? walks_of<2, false> : walks_of<3, false>)[vectors - 1];
 }
 
-/// Adds one image to the partial sums [k][kh][kw c] by channel lists.
-void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, float* lists,
-                    float* partial) {
+/// Adds one image to the partial sums [k][kh][kw c], then of the bias, by channel lists; filters `which`.
+void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which, float* lists, float* partial) {
   const ConvGeometry& g = p.g;
-  const std::int64_t positions = std::int64_t{g.oh} * g.ow, out = std::int64_t{g.ph} * g.pw * g.k;
-  const std::int64_t terms = std::int64_t{g.kh} * g.kw * g.c, row = std::int64_t{g.kw} * g.c,
-                     line = std::int64_t{p.padded_w} * g.c;
-  auto* list = reinterpret_cast<Position*>(lists);
-  auto* count = reinterpret_cast<std::int64_t*>(list + positions * g.k);
-  auto* live = reinterpret_cast<Live*>(count + g.k);
-  auto* offset = reinterpret_cast<std::int32_t*>(live + g.k);
-  for (std::int64_t k = 0; k < g.k; ++k) count[k] = 0;
-  const float scale = g.dropout > 0.f ? philox::dropout_scale(g.dropout) : 1.f;
-  const float* gy = input<float>(call, 0) + n * out;
-  const std::uint8_t* mask = static_cast<const std::uint8_t*>(call.in[2]) + n * out;
-  for (std::int64_t oy = 0; oy < g.oh; ++oy)
-    for (std::int64_t ox = 0; ox < g.ow; ++ox) {
-      const std::int64_t alive = live_terms(g, gy, mask, scale, oy, ox, live);
-      const auto start = static_cast<std::int32_t>(oy * g.stride_h * line + ox * g.stride_w * g.c);
-      for (std::int64_t i = 0; i < alive; ++i) list[live[i].k * positions + count[live[i].k]++] = {start, live[i].dz};
-    }
-  // The window's vectors: rows of kw * c neighbours, whole vectors first within a row.
-  const std::int64_t per_row = blocks_of(row, width), tail = row - (per_row - 1) * width;
-  for (std::int64_t v = 0; v < g.kh * per_row; ++v)
-    offset[v] = static_cast<std::int32_t>(v / per_row * g.dilation_h * line + v % per_row * width);
-  float* gbias = g.bias ? partial + terms * g.k : nullptr;
-  for (std::int64_t k = 0; k < g.k; ++k) {
-    const Position* l = list + k * positions;
-    float* to = partial + k * terms;
-    if (gbias != nullptr)
-      for (std::int64_t i = 0; i < count[k]; ++i) gbias[k] += l[i].dz;
-    if (tail == width) {
-      const std::int64_t vectors = g.kh * per_row;
-      std::int64_t v = 0;
-      for (; v + run_vectors <= vectors; v += run_vectors)
-        walk<run_vectors>(l, count[k], image, offset + v, to + v * width, width);
-      for (; v + 3 <= vectors; v += 3) walk<3>(l, count[k], image, offset + v, to + v * width, width);
-      for (; v < vectors; ++v) walk<1>(l, count[k], image, offset + v, to + v * width, width);
-      continue;
-    }
-    for (std::int64_t r = 0; r < g.kh; ++r)
-      for (std::int64_t v = 0; v < per_row; ++v)
-        walk<1>(l, count[k], image, offset + r * per_row + v, to + r * row + v * width, v + 1 < per_row ? width : tail);
-  }
-}
-
-/// A tile of up to tile_taps (kh,kw,c) times a panel of k over the positions of one image.
-template <int taps>
-void tap_tile(const Conv2dPlan& p, const float* image, const float* dz, std::int64_t dz_stride,
-              const std::int64_t* offset, float* to, std::int64_t to_stride) {
-  const ConvGeometry& g = p.g;
+  // A filter has one live term a window at most.
+  const std::int64_t positions = std::int64_t{g.ph} * g.pw, terms = terms_of(p), row = std::int64_t{g.kw} * g.c;
   const std::int64_t line = std::int64_t{p.padded_w} * g.c;
-  Vf acc[taps][2];
-  for (int t = 0; t < taps; ++t) {
-    acc[t][0] = Simd::load(to + t * to_stride);
-    acc[t][1] = Simd::load(to + t * to_stride + width);
-  }
-  std::int64_t o[taps];
-  for (int t = 0; t < taps; ++t) o[t] = offset[t];
-  for (std::int64_t oy = 0; oy < g.oh; ++oy) {
-    const float* x = image + oy * g.stride_h * line;
-    for (std::int64_t ox = 0; ox < g.ow; ++ox, x += g.stride_w * g.c, dz += dz_stride) {
-      const Vf d0 = Simd::load(dz), d1 = Simd::load(dz + width);
-#pragma GCC unroll 16
-      for (int t = 0; t < taps; ++t) {
-        const Vf v = Simd::set(x[o[t]]);
-        acc[t][0] = Simd::fma(v, d0, acc[t][0]);
-        acc[t][1] = Simd::fma(v, d1, acc[t][1]);
-      }
-    }
-  }
-  for (int t = 0; t < taps; ++t) {
-    Simd::store(to + t * to_stride, acc[t][0]);
-    Simd::store(to + t * to_stride + width, acc[t][1]);
-  }
-}
-using TapTile = void (*)(const Conv2dPlan&, const float*, const float*, std::int64_t, const std::int64_t*, float*,
-                         std::int64_t);
-constexpr TapTile tap_tiles[] = {nullptr,      tap_tile<1>,  tap_tile<2>,  tap_tile<3>,  tap_tile<4>,
-                                 tap_tile<5>,  tap_tile<6>,  tap_tile<7>,  tap_tile<8>,  tap_tile<9>,
-                                 tap_tile<10>, tap_tile<11>, tap_tile<12>, tap_tile<13>, tap_tile<14>};
-
-/// Adds one image to the partial sums [group][kh kw c][kg, padded to panels].
-void add_by_tap(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, float* scratch,
-                float* partial) {
-  const ConvGeometry& g = p.g;
-  const std::int64_t positions = std::int64_t{g.oh} * g.ow, stride = std::int64_t{g.groups} * p.panels * panel;
-  const std::int64_t terms = std::int64_t{g.kh} * g.kw * p.cg, line = std::int64_t{p.padded_w} * g.c;
-  float* padded = scratch;                     // dz (positions, stride)
-  float* dense = padded + positions * stride;  // dz as dense_dz makes it
-  const float* dz = dense_dz(p, call, n, dense);
-  float* gbias = g.bias ? partial + g.groups * terms * p.panels * panel : nullptr;
-  for (std::int64_t i = 0; i < positions; ++i)
-    for (std::int64_t group = 0; group < g.groups; ++group) {
-      float* to = padded + i * stride + group * p.panels * panel;
-      const float* from = dz + i * g.k + group * p.kg;
-      std::memcpy(to, from, static_cast<std::size_t>(p.kg) * sizeof(float));
-      std::memset(to + p.kg, 0, static_cast<std::size_t>(p.panels * panel - p.kg) * sizeof(float));
-      if (gbias != nullptr)
-        for_each_lanes(p.kg, [&](std::int64_t j, auto lanes) {
-          float* at = gbias + group * p.kg + j;
-          lanes.store(at, lanes.load(at) + lanes.load(from + j));
+  auto* list = reinterpret_cast<Position*>(lists);
+  auto* count = reinterpret_cast<std::int32_t*>(list + positions * g.k);
+  for (std::int64_t k = which.begin; k < which.end; ++k) count[k] = 0;
+  // Without bias the sums go where nobody looks: one more store is cheaper than a branch.
+  float* gbias = g.bias ? partial + terms * g.k : reinterpret_cast<float*>(count + g.k);
+  const PooledGradient dz = pooled_gradient(g, call, n);
+  for (std::int64_t y = 0; y < g.ph; ++y)
+    for (int below = 0; below < 2; ++below)
+      for (std::int64_t x = 0; x < g.pw; ++x) {
+        const std::int64_t at = (y * g.pw + x) * g.k;
+        const auto start = static_cast<std::int32_t>((2 * y + below) * g.stride_h * line + 2 * x * g.stride_w * g.c);
+        const std::int32_t next = g.stride_w * g.c;
+        // A window has one winner: bit 1 of the mask is its row, bit 0 its column.
+        for_each_equal(dz.mask + at + which.begin, which.size(), 2 * below, 0xFE, [&](std::int64_t i) {
+          const std::int64_t k = which.begin + i;
+          const float value = dz.gy[at + k] * dz.scale;
+          list[k * positions + count[k]++] = {start + (dz.mask[at + k] & 1) * next, value};
+          gbias[k] += value;
         });
-    }
-  const std::int64_t count = blocks_of(terms, tile_taps);
-  for (std::int64_t group = 0; group < g.groups; ++group)
-    for (std::int64_t t = 0; t < count; ++t) {
-      const std::int64_t begin = t * terms / count, end = (t + 1) * terms / count;
-      std::int64_t offset[tile_taps];
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t tap = i / p.cg;
-        offset[i - begin] =
-            tap / g.kw * g.dilation_h * line + tap % g.kw * g.dilation_w * g.c + group * p.cg + i % p.cg;
       }
-      for (std::int64_t q = 0; q < p.panels; ++q)
-        tap_tiles[end - begin](p, image, padded + (group * p.panels + q) * panel, stride, offset,
-                               partial + ((group * terms + begin) * p.panels + q) * panel, p.panels * panel);
+  const std::int64_t vectors = blocks_of(row, width), last = row - (vectors - 1) * width;
+  for (std::int64_t k = which.begin; k < which.end; ++k)
+    for (std::int64_t r = 0; r < g.kh; r += walk_rows)
+      for (std::int64_t v = 0; v < vectors; v += walk_vectors) {
+        const std::int64_t height = smaller(walk_rows, g.kh - r), across = smaller(walk_vectors, vectors - v);
+        const bool partial_vector = last < width && v + across == vectors;
+        walk_of(height, across, partial_vector)({list + k * positions, count[k], image + r * g.dilation_h * line + v * width,
+                                                 g.dilation_h * line, partial + k * terms + r * row + v * width, row, last});
+      }
+}
+
+/// A tile of `runs` x `taps` (kh,kw,c) times two vectors of k over the positions of one image. Taps of a run are
+/// neighbours in memory, so that one pointer a run reaches them all.
+struct TapArgs {
+  const float* x;                       // of the first tap at the first position
+  std::int64_t run_step;                // floats between runs
+  std::int64_t line, step;              // floats between positions in h and in w
+  std::int64_t oh, ow;
+  const float* dz;                      // (oh ow, dz_step)
+  std::int64_t dz_step;
+  float* to;                            // taps to_step apart, runs to_run
+  std::int64_t to_step, to_run;
+};
+template <int runs, int taps>
+void tap_tile(const TapArgs& a) {
+  Vf acc[runs][taps][2];
+  for (int r = 0; r < runs; ++r)
+    for (int t = 0; t < taps; ++t)
+      for (int v = 0; v < 2; ++v) acc[r][t][v] = Simd::load(a.to + r * a.to_run + t * a.to_step + v * width);
+  const float* dz = a.dz;
+  for (std::int64_t oy = 0; oy < a.oh; ++oy) {
+    const float* x = a.x + oy * a.line;
+    for (std::int64_t ox = 0; ox < a.ow; ++ox, x += a.step, dz += a.dz_step) {
+      const Vf d0 = Simd::load(dz), d1 = Simd::load(dz + width);
+#pragma GCC unroll 4
+      for (int r = 0; r < runs; ++r)
+#pragma GCC unroll 16
+        for (int t = 0; t < taps; ++t) {
+          const Vf v = Simd::set(x[r * a.run_step + t]);
+          acc[r][t][0] = Simd::fma(v, d0, acc[r][t][0]);
+          acc[r][t][1] = Simd::fma(v, d1, acc[r][t][1]);
+        }
     }
+  }
+  for (int r = 0; r < runs; ++r)
+    for (int t = 0; t < taps; ++t)
+      for (int v = 0; v < 2; ++v) Simd::store(a.to + r * a.to_run + t * a.to_step + v * width, acc[r][t][v]);
+}
+using TapTile = void (*)(const TapArgs&);
+/// More taps than fit into the registers are never asked for; their entries keep the table square.
+template <int runs, int taps>
+constexpr TapTile tap_tile_of = tap_tile<runs, (runs * taps > tile_taps ? tile_taps / runs : taps)>;
+template <int runs>
+constexpr TapTile tap_tiles[] = {tap_tile_of<runs, 1>,  tap_tile_of<runs, 2>,  tap_tile_of<runs, 3>,  tap_tile_of<runs, 4>, tap_tile_of<runs, 5>,
+                                 tap_tile_of<runs, 6>,  tap_tile_of<runs, 7>,  tap_tile_of<runs, 8>,  tap_tile_of<runs, 9>, tap_tile_of<runs, 10>,
+                                 tap_tile_of<runs, 11>, tap_tile_of<runs, 12>, tap_tile_of<runs, 13>, tap_tile_of<runs, 14>};
+
+/// Adds one image to the partial sums [group][kh kw c][kg, padded to panels], then of the bias; panels `which` of all
+/// groups'.
+void add_by_tap(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which, float* scratch, float* partial) {
+  const ConvGeometry& g = p.g;
+  const std::int64_t positions = std::int64_t{g.oh} * g.ow, whole = std::int64_t{p.panels} * panel, stride = g.groups * whole;
+  const std::int64_t terms = terms_of(p), line = std::int64_t{p.padded_w} * g.c;
+  float* spread = scratch;                                      // dz (positions, stride), where panels are not whole
+  const float* dz = dense_dz(p, call, n, scratch + (p.kg == whole ? 0 : positions * stride));
+  if (g.bias && which.begin == 0) {
+    float* gbias = partial + g.groups * terms * whole;
+    for_each_lanes(g.k, [&](std::int64_t k, auto lanes) {
+      Vf sum = lanes.load(gbias + k);
+      for (std::int64_t i = 0; i < positions; ++i) sum += lanes.load(dz + i * g.k + k);
+      lanes.store(gbias + k, sum);
+    });
+  }
+  if (p.kg != whole) {
+    for (std::int64_t i = 0; i < positions; ++i)
+      for (std::int64_t group = 0; group < g.groups; ++group) {
+        float* to = spread + i * stride + group * whole;
+        std::memcpy(to, dz + i * g.k + group * p.kg, static_cast<std::size_t>(p.kg) * sizeof(float));
+        std::memset(to + p.kg, 0, static_cast<std::size_t>(whole - p.kg) * sizeof(float));
+      }
+    dz = spread;
+  }
+  // Short runs share a tile, so that there are chains enough to hide the latency of an FMA.
+  const Runs runs = runs_of(p);
+  const std::int64_t pieces = blocks_of(runs.length, tile_taps), most = smaller(3, tile_taps / smaller(runs.length, tile_taps));
+  for (std::int64_t group = which.begin / p.panels; group * p.panels < which.end; ++group) {
+    const Range panels{larger(which.begin - group * p.panels, 0), smaller(which.end - group * p.panels, p.panels)};
+    for (std::int64_t o = 0; o < runs.outer; ++o)
+      for (std::int64_t i = 0; i < runs.inner;) {
+        // Runs that follow in w; those that follow in h, where a row is one run.
+        const bool down = runs.inner == 1;
+        const std::int64_t together = smaller(most, down ? runs.outer - o : runs.inner - i), first = (o * runs.inner + i) * runs.length;
+        for (std::int64_t piece = 0; piece < pieces; ++piece) {
+          const Range taps = part(runs.length, piece, pieces);
+          const TapTile tile = (together == 1 ? tap_tiles<1> : together == 2 ? tap_tiles<2> : tap_tiles<3>)[taps.size() - 1];
+          for (std::int64_t q = panels.begin; q < panels.end; ++q)
+            tile({image + group * p.cg + o * runs.outer_step + i * runs.inner_step + taps.begin, down ? runs.outer_step : runs.inner_step,
+                  g.stride_h * line, std::int64_t{g.stride_w} * g.c, g.oh, g.ow, dz + group * whole + q * panel, stride,
+                  partial + ((group * terms + first + taps.begin) * p.panels + q) * panel, whole, runs.length * whole});
+        }
+        i += down ? 1 : together;
+        if (down) o += together - 1;
+      }
+  }
 }
 
 /// Element i of a partial sum as the filter gradient orders it.
@@ -187,13 +222,20 @@ void conv2d_grad_filter(const Call& call) {
   {
     float* scratch = work + p.scratch_at + omp_get_thread_num() * p.scratch_each;
     float* rest = scratch + (p.padded ? std::int64_t{p.padded_h} * p.padded_w * g.c : 0);
+#pragma omp for schedule(static)
+    for (std::int64_t s = 0; s < groups; ++s)
+      std::memset(partials + s * p.partial_each, 0, static_cast<std::size_t>(p.partial_each) * sizeof(float));
+    // A sample group is one chain; where groups are few, its filters are shared out as well.
+    const std::int64_t splittable = p.by_channel ? g.k : std::int64_t{g.groups} * p.panels;
+    const std::int64_t parts = groups >= 4 * omp_get_num_threads() ? 1 : smaller(splittable, blocks_of(4 * omp_get_num_threads(), groups));
 #pragma omp for schedule(dynamic, 1)
-    for (std::int64_t s = 0; s < groups; ++s) {
+    for (std::int64_t i = 0; i < groups * parts; ++i) {
+      const std::int64_t s = i / parts;
       float* partial = partials + s * p.partial_each;
-      std::memset(partial, 0, static_cast<std::size_t>(p.partial_each) * sizeof(float));
+      const Range which = part(splittable, i % parts, parts);
       for (std::int64_t n = s * order::sample_group; n < smaller(g.n, (s + 1) * order::sample_group); ++n) {
         const float* image = padded_image(p, x, n, scratch);
-        p.by_channel ? add_by_channel(p, call, image, n, rest, partial) : add_by_tap(p, call, image, n, rest, partial);
+        p.by_channel ? add_by_channel(p, call, image, n, which, rest, partial) : add_by_tap(p, call, image, n, which, rest, partial);
       }
     }
     // The pair tree, level by level: partial i takes i + distance.

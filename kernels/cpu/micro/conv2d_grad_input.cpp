@@ -1,9 +1,11 @@
-// conv2d_grad_input: gx(n,iy,ix,c) = sum over (oy,ox,k) of dz(n,oy,ox,k) filter(kh,kw,c,k), where dz undoes the
-// epilogue. Layout: the filter is turned to [k][kh][kw][c], so that a live term adds whole vectors of neighbouring (kw,
-// c) to the image's gradient, which lies (padded) in L2. Terms at one position share the loads and stores: up to 6
-// vectors stay in registers while all its live k pass. Dead terms are never touched: behind a 2x2 pool at most a
-// quarter is alive. Parallel over images. Order: one FMA chain per gx over (oy, ox, k) ascending, no chunks. Error:
-// terms * 2^-24 * sum |dz w| at most.
+// conv2d_grad_input behind a pool: gx(n,iy,ix,c) = sum over (oy,ox,k) of dz(n,oy,ox,k) filter(kh,kw,c,k), live terms only.
+// At most a quarter of dz is alive, and they are found by mask: dead terms are never touched. Without a pool:
+// conv2d_grad_input_dense.cpp.
+// Layout: the filter is turned to [k][kh][kw][c], so that a live term adds whole vectors of neighbouring (kw, c) to the
+// image's gradient, which lies (padded) in L2. Terms at one position share the loads and stores: up to 6 vectors stay in
+// registers while all its live k pass.
+// Parallel over images.
+// Order: one FMA chain per gx over (oy, ox, k) ascending, no chunks. Error: terms * 2^-24 * sum |dz w| at most.
 #include <omp.h>
 
 #include "kernels/cpu/micro/conv2d.hpp"
@@ -19,6 +21,12 @@ void turn_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64
   for (std::int64_t k = begin; k < end; ++k)
     for (std::int64_t t = 0; t < terms; ++t) to[k * terms + t] = filter[t * p.g.k + k];
 }
+
+/// One live term at some output position.
+struct Live {
+  std::int32_t k;
+  float dz;
+};
 
 /// to[0, vectors * width) += sum of dz * w, term by term; the last vector may be partial.
 template <int vectors, class Lanes>
@@ -54,62 +62,50 @@ TENON_INLINE void add_terms(const Live* live, std::int64_t count, const float* w
   if (i < length) add_run<1>(live, count, w + i, stride, to + i, Part{length - i});
 }
 
-void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::int64_t n, float* scratch) {
+/// All live terms of one output row, position by position.
+void add_row(const Conv2dPlan& p, const PooledGradient& dz, const float* turned, std::int64_t oy, float* sums, Live* live) {
   const ConvGeometry& g = p.g;
-  const std::int64_t line = std::int64_t{p.padded_w} * g.c, image = std::int64_t{g.h} * g.w * g.c,
-                     terms = std::int64_t{g.kh} * g.kw * p.cg;
-  float* gx = output<float>(call, 0) + n * image;
-  float* sums = p.padded ? scratch : gx;
-  float* dense = scratch + (p.padded ? std::int64_t{p.padded_h} * line : 0);
-  auto* live = reinterpret_cast<Live*>(dense + (g.pool ? 0 : std::int64_t{g.oh} * g.ow * g.k));
-  std::memset(sums, 0, static_cast<std::size_t>(p.padded_h * line) * sizeof(float));
-
-  const std::int64_t out = std::int64_t{g.ph} * g.pw * g.k;
-  const float* gy = input<float>(call, 0) + n * out;
-  const auto* mask = static_cast<const std::uint8_t*>(g.pool ? call.in[2] : nullptr);
-  if (mask != nullptr) mask += n * out;
-  const float scale = g.dropout > 0.f ? philox::dropout_scale(g.dropout) : 1.f;
-  const float* dz = g.pool ? nullptr : dense_dz(p, call, n, dense);
+  const std::int64_t line = std::int64_t{p.padded_w} * g.c, terms = terms_of(p);
   // Neighbouring taps of a row are neighbours in memory where nothing is dilated and there is one group.
   const bool joined = g.dilation_w == 1 && g.groups == 1;
-
-  for (std::int64_t oy = 0; oy < g.oh; ++oy)
-    for (std::int64_t ox = 0; ox < g.ow; ++ox) {
-      std::int64_t count = 0;
-      if (g.pool) {
-        count = live_terms(g, gy, mask, scale, oy, ox, live);
-      } else {
-        for (std::int64_t k = 0; k < g.k; ++k) live[k] = {static_cast<std::int32_t>(k), dz[(oy * g.ow + ox) * g.k + k]};
-        count = g.k;
+  for (std::int64_t ox = 0; ox < 2 * g.pw; ++ox) {
+    const std::int64_t at = (oy / 2 * g.pw + ox / 2) * g.k;
+    Live* end = live;
+    for_each_equal(dz.mask + at, g.k, static_cast<int>(oy % 2 * 2 + ox % 2), 0xFF,
+                   [&](std::int64_t k) { *end++ = {static_cast<std::int32_t>(k), dz.gy[at + k] * dz.scale}; });
+    for (std::int64_t kh = 0; kh < g.kh && end != live; ++kh) {
+      float* row = sums + (oy * g.stride_h + kh * g.dilation_h) * line + ox * g.stride_w * g.c;
+      if (joined) {
+        add_terms(live, end - live, turned + kh * g.kw * p.cg, terms, row, std::int64_t{g.kw} * g.c);
+        continue;
       }
-      if (count == 0) continue;
-      for (std::int64_t kh = 0; kh < g.kh; ++kh) {
-        float* row = sums + (oy * g.stride_h + kh * g.dilation_h) * line + ox * g.stride_w * g.c;
-        if (joined) {
-          add_terms(live, count, turned + kh * g.kw * p.cg, terms, row, std::int64_t{g.kw} * g.c);
-          continue;
+      for (std::int64_t kw = 0; kw < g.kw; ++kw) {
+        const Live* first = live;
+        for (std::int64_t group = 0; group < g.groups; ++group) {  // k is sorted: the terms of a group are neighbours
+          const Live* last = first;
+          while (last != end && last->k < (group + 1) * p.kg) ++last;
+          add_terms(first, last - first, turned + (kh * g.kw + kw) * p.cg, terms, row + kw * g.dilation_w * g.c + group * p.cg, p.cg);
+          first = last;
         }
-        for (std::int64_t kw = 0; kw < g.kw; ++kw)
-          for (std::int64_t group = 0; group < g.groups; ++group) {
-            const Live* first = live;
-            const Live* last = live + count;
-            if (g.groups > 1) {  // the live terms of this group: k is sorted
-              while (first != last && first->k < group * p.kg) ++first;
-              const Live* end = first;
-              while (end != last && end->k < (group + 1) * p.kg) ++end;
-              last = end;
-            }
-            add_terms(first, last - first, turned + (kh * g.kw + kw) * p.cg, terms,
-                      row + kw * g.dilation_w * g.c + group * p.cg, p.cg);
-          }
       }
     }
+  }
+}
+
+void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::int64_t n, float* scratch) {
+  const ConvGeometry& g = p.g;
+  const std::int64_t line = std::int64_t{p.padded_w} * g.c, image = std::int64_t{g.h} * g.w * g.c;
+  float* gx = output<float>(call, 0) + n * image;
+  float* sums = p.padded ? scratch : gx;
+  auto* live = reinterpret_cast<Live*>(scratch + padded_floats(p));
+  std::memset(sums, 0, static_cast<std::size_t>(p.padded_h * line) * sizeof(float));
+  const PooledGradient dz = pooled_gradient(g, call, n);
+  for (std::int64_t oy = 0; oy < 2 * g.ph; ++oy) add_row(p, dz, turned, oy, sums, live);
   if (!p.padded) return;
   const std::int64_t rows = smaller(g.h, p.padded_h - g.pad_top), columns = smaller(g.w, p.padded_w - g.pad_left);
   std::memset(gx, 0, static_cast<std::size_t>(image) * sizeof(float));
   for (std::int64_t y = 0; y < rows; ++y)
-    std::memcpy(gx + y * g.w * g.c, sums + (y + g.pad_top) * line + g.pad_left * g.c,
-                static_cast<std::size_t>(columns * g.c) * sizeof(float));
+    std::memcpy(gx + y * g.w * g.c, sums + (y + g.pad_top) * line + g.pad_left * g.c, static_cast<std::size_t>(columns * g.c) * sizeof(float));
 }
 
 }  // namespace

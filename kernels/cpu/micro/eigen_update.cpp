@@ -176,6 +176,7 @@ const EigenKernels eigen_table = {
                .gemm = nullptr,
                .conv2d_direct = nullptr,
                .conv2d_grad_input = nullptr,
+               .conv2d_grad_input_dense = nullptr,
                .conv2d_grad_filter = nullptr,
                .bias_add = eigen_rows::bias_add,
                .bias_grad = eigen_rows::bias_grad,

@@ -10,22 +10,33 @@ namespace tenon::cpu {
 /// Every loop, behind the struct that it finds in Call::state: the one list that the table's members, the declarations
 /// of each instruction set and the tables are made from. A provider may leave some out (a null pointer): their rows
 /// refuse.
-#define TENON_MICROKERNELS(X)                                                                                   \
-  /* GemmGeometry       */ X(gemm)                                                                              \
-  /* Conv2dPlan         */ X(conv2d_direct) X(conv2d_grad_input)                                                \
-      X(conv2d_grad_filter) /* BiasGeometry       */ X(bias_add) X(bias_grad) /* UnaryGeometry      */ X(unary) \
-          X(unary_grad) /* BinaryGeometry     */ X(binary) /* ChainGeometry      */ X(                          \
-              pointwise_chain) /* DropoutGeometry    */ X(dropout)                                              \
-              X(dropout_grad) /* LossGeometry       */ X(sigmoid_crossentropy) X(sigmoid_crossentropy_grad)     \
-                  X(binary_crossentropy) X(binary_crossentropy_grad) /* RowsGeometry       */ X(softmax)        \
-                      X(softmax_grad) X(softmax_crossentropy) X(softmax_crossentropy_grad)                      \
-                          X(correct) /* PoolGeometry       */ X(max_pool2d) X(max_pool2d_grad) X(avg_pool2d)    \
-                              X(avg_pool2d_grad) /* TransposeGeometry  */ X(transpose) /* ConcatGeometry     */ \
-      X(concat) /* SliceGeometry      */ X(slice) X(slice_grad) /* GatherGeometry     */ X(gather)              \
-          X(gather_grad) /* BroadcastGeometry  */ X(broadcast_to) /* ReduceGeometry     */ X(reduce)            \
-              X(reduce_select_grad) /* UpdateGeometry     */ X(sgd) X(adadelta) X(adagrad) X(rmsprop)           \
-                  X(adam) /* AccumulateGeometry */ X(accumulate_grad) /* ClipGeometry       */ X(               \
-                      clip_norm) /* EmaGeometry        */ X(assign_ema) /* no state           */ X(check_finite)
+// clang-format off
+#define TENON_MICROKERNELS(X)                                                                              \
+  /* GemmGeometry       */ X(gemm)                                                                         \
+  /* Conv2dPlan         */ X(conv2d_direct) X(conv2d_grad_input) X(conv2d_grad_input_dense)               \
+                            X(conv2d_grad_filter)                                                          \
+  /* BiasGeometry       */ X(bias_add) X(bias_grad)                                                        \
+  /* UnaryGeometry      */ X(unary) X(unary_grad)                                                          \
+  /* BinaryGeometry     */ X(binary)                                                                       \
+  /* ChainGeometry      */ X(pointwise_chain)                                                              \
+  /* DropoutGeometry    */ X(dropout) X(dropout_grad)                                                      \
+  /* LossGeometry       */ X(sigmoid_crossentropy) X(sigmoid_crossentropy_grad) X(binary_crossentropy)     \
+                            X(binary_crossentropy_grad)                                                    \
+  /* RowsGeometry       */ X(softmax) X(softmax_grad) X(softmax_crossentropy) X(softmax_crossentropy_grad) \
+                            X(correct)                                                                     \
+  /* PoolGeometry       */ X(max_pool2d) X(max_pool2d_grad) X(avg_pool2d) X(avg_pool2d_grad)               \
+  /* TransposeGeometry  */ X(transpose)                                                                    \
+  /* ConcatGeometry     */ X(concat)                                                                       \
+  /* SliceGeometry      */ X(slice) X(slice_grad)                                                          \
+  /* GatherGeometry     */ X(gather) X(gather_grad)                                                        \
+  /* BroadcastGeometry  */ X(broadcast_to)                                                                 \
+  /* ReduceGeometry     */ X(reduce) X(reduce_select_grad)                                                 \
+  /* UpdateGeometry     */ X(sgd) X(adadelta) X(adagrad) X(rmsprop) X(adam)                                \
+  /* AccumulateGeometry */ X(accumulate_grad)                                                              \
+  /* ClipGeometry       */ X(clip_norm)                                                                    \
+  /* EmaGeometry        */ X(assign_ema)                                                                   \
+  /* no state           */ X(check_finite)
+// clang-format on
 
 struct Microkernels {
   const char* provider;  // "cpu.avx512"
