@@ -87,7 +87,7 @@ TENON_INLINE void step(const Sgd& r, typename M::V g, typename M::V& p, typename
   p = M::fma(-M::set(r.common.lr), g, p);
 }
 
-/// a = rho a + (1 - rho) g^2; dx = sqrt(d + eps) / sqrt(a + eps) g; p -= lr dx; d = rho d + (1 - rho) dx^2.
+/// a = rho a + (1 - rho) g^2; dx = sqrt((d + eps) / (a + eps)) g; p -= lr dx; d = rho d + (1 - rho) dx^2.
 /// Zeiler 2012, "ADADELTA: an adaptive learning rate method". s: a, d.
 template <class M>
 TENON_INLINE void step(const Adadelta& r, typename M::V g, typename M::V& p, typename M::V* s) {
@@ -95,7 +95,8 @@ TENON_INLINE void step(const Adadelta& r, typename M::V g, typename M::V& p, typ
   const V epsilon = M::set(r.epsilon);
   g = gradient<M>(r.common, g, p);
   s[0] = decayed<M>(r.rho, s[0], g * g);
-  const V dx = M::sqrt(s[1] + epsilon) / M::sqrt(s[0] + epsilon) * g;
+  // The root of the quotient: one square root fewer than a quotient of roots, and they decide the time of this step.
+  const V dx = M::sqrt((s[1] + epsilon) / (s[0] + epsilon)) * g;
   p = M::fma(-M::set(r.common.lr), dx, p);
   s[1] = decayed<M>(r.rho, s[1], dx * dx);
 }

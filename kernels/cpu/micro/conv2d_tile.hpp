@@ -59,12 +59,16 @@ void tile(const TileArgs& a) {
         keep_register(step2);
       };
       advance(0);
-      std::int64_t left = c1 - c0;
+      std::int64_t left = larger(c1 - c0, 0);
       for (; left >= unroll; left -= unroll) {
         add_terms<pixels, unroll>(acc, base, step, step2, w);
         advance(unroll);
       }
-      for (; left > 0; --left) {
+      if ((left & 2) != 0) {
+        add_terms<pixels, 2>(acc, base, step, step2, w);
+        advance(2);
+      }
+      if ((left & 1) != 0) {
         add_terms<pixels, 1>(acc, base, step, step2, w);
         advance(1);
       }

@@ -65,7 +65,7 @@ void adadelta(const Call& call) {
   for_each_update(call, g, 2, false, [=](const Block& at, const Temporary& gradient, float lr) {
     Out mean = at.new_state(0);
     mean = rho * at.state(0) + (1.f - rho) * gradient.square();
-    const Temporary dx = (at.state(1) + epsilon).sqrt() / (mean + epsilon).sqrt() * gradient;
+    const Temporary dx = ((at.state(1) + epsilon) / (mean + epsilon)).sqrt() * gradient;
     at.new_parameter() = at.parameter() - lr * dx;
     at.new_state(1) = rho * at.state(1) + (1.f - rho) * dx.square();
   });
