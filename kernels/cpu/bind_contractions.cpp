@@ -188,7 +188,8 @@ Bound bind_conv2d(const Problem& p, const Kernel& row) {
   c.unit_block = std::clamp<std::int64_t>(256 / pixels, 1, std::int64_t{c.g.n} * c.g.ph);
   c.images_block = (c.unit_block - 1) / c.g.ph + 2;
   const std::int64_t stack = pixels * panel * (chunks == 1 ? 1 : c.unit_block * order::tree_depth(chunks));
-  return finish(c, m.conv2d_direct, std::int64_t{c.g.groups} * c.panels * panel * terms_of(c), c.images_block * padded_floats(c) + stack, 0);
+  return finish(c, m.conv2d_direct, std::int64_t{c.g.groups} * c.panels * panel * terms_of(c),
+                c.images_block * padded_floats(c) + stack, 0);
 }
 
 /// The first output position that reaches an image; negative where it lies in front of the first that there is.

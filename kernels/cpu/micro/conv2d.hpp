@@ -28,7 +28,9 @@ TENON_INLINE Runs runs_of(const Conv2dPlan& p) {
 
 TENON_INLINE std::int64_t terms_of(const Conv2dPlan& p) { return std::int64_t{p.g.kh} * p.g.kw * p.cg; }
 /// Of one image, where it has to be copied.
-TENON_INLINE std::int64_t padded_floats(const Conv2dPlan& p) { return p.padded ? std::int64_t{p.padded_h} * p.padded_w * p.g.c : 0; }
+TENON_INLINE std::int64_t padded_floats(const Conv2dPlan& p) {
+  return p.padded ? std::int64_t{p.padded_h} * p.padded_w * p.g.c : 0;
+}
 
 /// Image n with its padding, in `to`, or where it is when there is none.
 TENON_INLINE const float* padded_image(const Conv2dPlan& p, const float* x, std::int64_t n, float* to) {
@@ -112,7 +114,8 @@ template <class Body>
 TENON_INLINE void for_each_equal(const std::uint8_t* m, std::int64_t n, int wanted, int relevant, const Body& body) {
   std::int64_t k = 0;
   for (; k + 64 <= n; k += 64)
-    for (std::uint64_t bits = equal_bits(m + k, static_cast<std::uint8_t>(wanted), static_cast<std::uint8_t>(relevant)); bits != 0; bits &= bits - 1)
+    for (std::uint64_t bits = equal_bits(m + k, static_cast<std::uint8_t>(wanted), static_cast<std::uint8_t>(relevant));
+         bits != 0; bits &= bits - 1)
       body(k + __builtin_ctzll(bits));
   for (; k < n; ++k)
     if ((m[k] & relevant) == wanted) body(k);
@@ -126,7 +129,8 @@ struct PooledGradient {
 };
 TENON_INLINE PooledGradient pooled_gradient(const ConvGeometry& g, const Call& call, std::int64_t n) {
   const std::int64_t at = n * g.ph * g.pw * g.k;
-  return {input<float>(call, 0) + at, static_cast<const std::uint8_t*>(call.in[2]) + at, g.dropout > 0.f ? philox::dropout_scale(g.dropout) : 1.f};
+  return {input<float>(call, 0) + at, static_cast<const std::uint8_t*>(call.in[2]) + at,
+          g.dropout > 0.f ? philox::dropout_scale(g.dropout) : 1.f};
 }
 
 }  // namespace

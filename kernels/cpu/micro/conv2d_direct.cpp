@@ -21,17 +21,21 @@ void pack_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64
   for (std::int64_t t = 0; t < terms; ++t) {
     if (count < panel)
       for (int j = 0; j < panel; j += width) Simd::store(to + t * panel + j, Vf{});
-    for_each_lanes(count, [&](std::int64_t j, auto lanes) { lanes.store(to + t * panel + j, lanes.load(filter + t * p.g.k + first + j)); });
+    for_each_lanes(count, [&](std::int64_t j, auto lanes) {
+      lanes.store(to + t * panel + j, lanes.load(filter + t * p.g.k + first + j));
+    });
   }
 }
 
 /// z (ow, panel) of one output row over one chunk.
 void output_row(const Conv2dPlan& p, const float* x, const float* w, std::int64_t chunk, float* z) {
-  const std::int64_t terms = terms_of(p), count = blocks_of(p.g.ow, tile_pixels), step = std::int64_t{p.g.stride_w} * p.g.c;
+  const std::int64_t terms = terms_of(p), count = blocks_of(p.g.ow, tile_pixels),
+                     step = std::int64_t{p.g.stride_w} * p.g.c;
   const Runs runs = runs_of(p);
   for (std::int64_t t = 0, px = 0; t < count; ++t) {
     const std::int64_t end = (t + 1) * p.g.ow / count;
-    tiles[end - px]({x + px * step, step, runs, w, chunk * order::k_chunk, smaller(terms, (chunk + 1) * order::k_chunk), false, z + px * panel});
+    tiles[end - px]({x + px * step, step, runs, w, chunk * order::k_chunk, smaller(terms, (chunk + 1) * order::k_chunk),
+                     false, z + px * panel});
     px = end;
   }
 }
@@ -49,42 +53,64 @@ TENON_INLINE void store_row(const Conv2dPlan& p, const float* z, const float* bi
   });
 }
 
-/// y and mask of one pooled row from two rows of z: relu(z + bias), the first largest of each window.
+/// The first largest of a window, or its first NaN, and where it is.
+struct Winner {
+  Vf value;
+  Vi position;
+};
+TENON_INLINE Winner winner_of(const Vf* v) {
+  Winner best{v[0], Vi{}};
+  for (int i = 1; i < 4; ++i) {
+    const Vi wins = v[i] > best.value;
+    best = {wins ? v[i] : best.value, wins ? Vi{} + i : best.position};
+  }
+  // NaN is rare, and every comparison with it false: it has its own way.
+  if (__builtin_expect(Simd::any(Simd::unordered(v[0], v[1]) | Simd::unordered(v[2], v[3])), 0)) {
+    best = {v[0], Vi{}};
+    for (int i = 1; i < 4; ++i) {
+      const Vi wins = (v[i] > best.value) | ((v[i] != v[i]) & (best.value == best.value));
+      best = {wins ? v[i] : best.value, wins ? Vi{} + i : best.position};
+    }
+  }
+  return best;
+}
+
+/// y and mask of one pooled row from two rows of z. The activation is relu or none: relu of the largest is the largest
+/// relu, and the winner of a window without a positive value does not count.
 template <bool relu>
-TENON_INLINE void store_pooled(const Conv2dPlan& p, const float* z, const float* bias, std::int64_t k, std::int64_t count, float* y,
-                               std::uint8_t* mask) {
-  const Vf zero{};
+TENON_INLINE void store_pooled(const Conv2dPlan& p, const float* z, const float* bias, std::int64_t k,
+                               std::int64_t count, float* y, std::uint8_t* mask) {
   const std::int64_t below = std::int64_t{p.g.ow} * panel;
   for_each_lanes(count, [&](std::int64_t j, auto lanes) {
-    const Vf b = bias != nullptr ? lanes.load(bias + k + j) : zero;
+    const Vf b = bias != nullptr ? lanes.load(bias + k + j) : Vf{};
     for (std::int64_t px = 0; px < p.g.pw; ++px) {
-      Vf best{};
-      Vi winner{};
-      for (int position = 0; position < 4; ++position) {
-        Vf v = lanes.load(z + (position < 2 ? 0 : below) + (2 * px + position % 2) * panel + j);
-        if (bias != nullptr) v += b;
-        if (relu) v = Simd::select(v <= zero, zero, v);
-        // Larger, or the first NaN.
-        const Vi wins = position == 0 ? Simd::set_int(-1) : (v > best) | ((v != v) & (best == best));
-        best = Simd::select(wins, v, best);
-        winner = (wins & position) | (~wins & winner);
+      const float* window = z + 2 * px * panel + j;
+      Vf v[4] = {lanes.load(window), lanes.load(window + panel), lanes.load(window + below),
+                 lanes.load(window + below + panel)};
+      if (bias != nullptr)
+        for (Vf& each : v) each += b;
+      Winner best = winner_of(v);
+      if (relu) {
+        const Vi dead = best.value <= Vf{};
+        best = {dead ? Vf{} : best.value, dead ? Vi{} + std::int32_t{op::Epilogue::killed} : best.position};
       }
-      if (relu) winner = winner | ((best <= zero) & std::int32_t{op::Epilogue::killed});
-      lanes.store(y + px * p.g.k + k + j, best);
-      if (mask != nullptr) store_bytes(mask + px * p.g.k + k + j, winner, smaller(width, count - j));
+      lanes.store(y + px * p.g.k + k + j, best.value);
+      if (mask != nullptr) store_bytes(mask + px * p.g.k + k + j, narrow(best.position), count - j);
     }
   });
 }
 
 /// One panel of one unit (a row, or the two rows of a pooled one) from z to y and mask.
-TENON_INLINE void store_unit(const Conv2dPlan& p, const Call& call, const float* z, std::int64_t unit, std::int64_t k, std::int64_t count) {
+TENON_INLINE void store_unit(const Conv2dPlan& p, const Call& call, const float* z, std::int64_t unit, std::int64_t k,
+                             std::int64_t count) {
   const std::int64_t at = unit * p.g.pw * p.g.k;
   const float* bias = p.g.bias ? input<float>(call, 2) : nullptr;
   float* y = output<float>(call, 0) + at;
   const auto fn = static_cast<op::UnaryFn>(p.g.activation);
   if (p.g.pool) {
     std::uint8_t* mask = p.g.mask ? output<std::uint8_t>(call, 1) + at : nullptr;
-    fn == op::UnaryFn::relu ? store_pooled<true>(p, z, bias, k, count, y, mask) : store_pooled<false>(p, z, bias, k, count, y, mask);
+    fn == op::UnaryFn::relu ? store_pooled<true>(p, z, bias, k, count, y, mask)
+                            : store_pooled<false>(p, z, bias, k, count, y, mask);
     return;
   }
   pointwise::with_unary<Simd>(fn, p.g.alpha, 0.f, [&](const auto& f) { store_row(p, z, bias, f, k, count, y); });
@@ -102,11 +128,12 @@ TENON_INLINE void finish_unit(const Conv2dPlan& p, const Call& call, std::int64_
 }
 
 /// Panels [first, last) of units [begin, end): at most p.unit_block of them.
-void run_block(const Conv2dPlan& p, const Call& call, const Images& images, const float* packed, float* stack, std::int64_t begin,
-               std::int64_t end, std::int64_t first, std::int64_t last) {
+void run_block(const Conv2dPlan& p, const Call& call, const Images& images, const float* packed, float* stack,
+               std::int64_t begin, std::int64_t end, std::int64_t first, std::int64_t last) {
   const ConvGeometry& g = p.g;
   const std::int64_t rows = g.pool ? 2 : 1, line = std::int64_t{p.padded_w} * g.c, terms = terms_of(p);
-  const std::int64_t chunks = order::chunks(terms, order::k_chunk), z_size = rows * g.ow * panel, entry = (end - begin) * z_size;
+  const std::int64_t chunks = order::chunks(terms, order::k_chunk), z_size = rows * g.ow * panel,
+                     entry = (end - begin) * z_size;
   for (std::int64_t i = first; i < last; ++i) {
     const std::int64_t group = i / p.panels, q = i % p.panels;
     const std::int64_t k = group * p.kg + q * panel, count = smaller(panel, p.kg - q * panel);
@@ -116,14 +143,19 @@ void run_block(const Conv2dPlan& p, const Call& call, const Images& images, cons
         // One chunk leaves as soon as it is there; more wait in the pair tree of the block.
         float* z = stack + (chunks == 1 ? 0 : height * entry + (unit - begin) * z_size);
         const float* x = images.at(unit / g.ph) + unit % g.ph * rows * g.stride_h * line + group * p.cg;
-        for (std::int64_t r = 0; r < rows; ++r) output_row(p, x + r * g.stride_h * line, packed + i * terms * panel, chunk, z + r * g.ow * panel);
+        for (std::int64_t r = 0; r < rows; ++r)
+          output_row(p, x + r * g.stride_h * line, packed + i * terms * panel, chunk, z + r * g.ow * panel);
         if (chunks == 1) store_unit(p, call, z, unit, k, count);
       }
-      if (chunks > 1) height = order::tree_push(chunk, height, [&](int below, int top) { add_floats(stack + below * entry, stack + top * entry, entry); });
+      if (chunks > 1)
+        height = order::tree_push(
+            chunk, height, [&](int below, int top) { add_floats(stack + below * entry, stack + top * entry, entry); });
     }
     if (chunks == 1) continue;
-    order::tree_finish(height, [&](int below, int top) { add_floats(stack + below * entry, stack + top * entry, entry); });
-    for (std::int64_t unit = begin; unit < end; ++unit) store_unit(p, call, stack + (unit - begin) * z_size, unit, k, count);
+    order::tree_finish(height,
+                       [&](int below, int top) { add_floats(stack + below * entry, stack + top * entry, entry); });
+    for (std::int64_t unit = begin; unit < end; ++unit)
+      store_unit(p, call, stack + (unit - begin) * z_size, unit, k, count);
   }
 }
 

@@ -24,8 +24,8 @@ struct Position {
 /// A window of `rows` x `vectors` in registers; with 16 registers there is room for 12.
 constexpr int walk_rows = 3, walk_vectors = width == 16 ? 6 : 4;
 
-/// to(rows, vectors) += dz * x over the list; the last vector of a row has `last` floats where it is partial. x rows are
-/// `x_row` floats apart, those of `to` `to_row`.
+/// to(rows, vectors) += dz * x over the list; the last vector of a row has `last` floats where it is partial. x rows
+/// are `x_row` floats apart, those of `to` `to_row`.
 struct WalkArgs {
   const Position* list;
   std::int64_t count;
@@ -36,7 +36,9 @@ struct WalkArgs {
 };
 template <int rows, int vectors, bool partial>
 void walk(const WalkArgs& a) {
-  const auto load = [&](const float* p, int v) { return partial && v + 1 == vectors ? Simd::load_n(p + v * width, a.last) : Simd::load(p + v * width); };
+  const auto load = [&](const float* p, int v) {
+    return partial && v + 1 == vectors ? Simd::load_n(p + v * width, a.last) : Simd::load(p + v * width);
+  };
   Vf acc[rows][vectors];
 #pragma GCC unroll 4
   for (int r = 0; r < rows; ++r)
@@ -55,21 +57,28 @@ void walk(const WalkArgs& a) {
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) {
       float* p = a.to + r * a.to_row + v * width;
-      if (partial && v + 1 == vectors) Simd::store_n(p, acc[r][v], a.last);
-      else Simd::store(p, acc[r][v]);
+      if (partial && v + 1 == vectors)
+        Simd::store_n(p, acc[r][v], a.last);
+      else
+        Simd::store(p, acc[r][v]);
     }
 }
 using Walk = void (*)(const WalkArgs&);
 template <int rows, bool partial>
-constexpr Walk walks_of[] = {walk<rows, 1, partial>, walk<rows, 2, partial>, walk<rows, 3, partial>, walk<rows, 4, partial>,
-                             walk<rows, walk_vectors == 6 ? 5 : 4, partial>, walk<rows, walk_vectors == 6 ? 6 : 4, partial>};
+constexpr Walk walks_of[] = {walk<rows, 1, partial>,
+                             walk<rows, 2, partial>,
+                             walk<rows, 3, partial>,
+                             walk<rows, 4, partial>,
+                             walk<rows, walk_vectors == 6 ? 5 : 4, partial>,
+                             walk<rows, walk_vectors == 6 ? 6 : 4, partial>};
 TENON_INLINE Walk walk_of(std::int64_t rows, std::int64_t vectors, bool partial) {
   if (partial) return (rows == 1 ? walks_of<1, true> : rows == 2 ? walks_of<2, true> : walks_of<3, true>)[vectors - 1];
   return (rows == 1 ? walks_of<1, false> : rows == 2 ? walks_of<2, false> : walks_of<3, false>)[vectors - 1];
 }
 
 /// Adds one image to the partial sums [k][kh][kw c], then of the bias, by channel lists; filters `which`.
-void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which, float* lists, float* partial) {
+void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which,
+                    float* lists, float* partial) {
   const ConvGeometry& g = p.g;
   // A filter has one live term a window at most.
   const std::int64_t positions = std::int64_t{g.ph} * g.pw, terms = terms_of(p), row = std::int64_t{g.kw} * g.c;
@@ -100,21 +109,22 @@ void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, s
       for (std::int64_t v = 0; v < vectors; v += walk_vectors) {
         const std::int64_t height = smaller(walk_rows, g.kh - r), across = smaller(walk_vectors, vectors - v);
         const bool partial_vector = last < width && v + across == vectors;
-        walk_of(height, across, partial_vector)({list + k * positions, count[k], image + r * g.dilation_h * line + v * width,
-                                                 g.dilation_h * line, partial + k * terms + r * row + v * width, row, last});
+        walk_of(height, across,
+                partial_vector)({list + k * positions, count[k], image + r * g.dilation_h * line + v * width,
+                                 g.dilation_h * line, partial + k * terms + r * row + v * width, row, last});
       }
 }
 
 /// A tile of `runs` x `taps` (kh,kw,c) times two vectors of k over the positions of one image. Taps of a run are
 /// neighbours in memory, so that one pointer a run reaches them all.
 struct TapArgs {
-  const float* x;                       // of the first tap at the first position
-  std::int64_t run_step;                // floats between runs
-  std::int64_t line, step;              // floats between positions in h and in w
+  const float* x;           // of the first tap at the first position
+  std::int64_t run_step;    // floats between runs
+  std::int64_t line, step;  // floats between positions in h and in w
   std::int64_t oh, ow;
-  const float* dz;                      // (oh ow, dz_step)
+  const float* dz;  // (oh ow, dz_step)
   std::int64_t dz_step;
-  float* to;                            // taps to_step apart, runs to_run
+  float* to;  // taps to_step apart, runs to_run
   std::int64_t to_step, to_run;
 };
 template <int runs, int taps>
@@ -147,17 +157,20 @@ using TapTile = void (*)(const TapArgs&);
 template <int runs, int taps>
 constexpr TapTile tap_tile_of = tap_tile<runs, (runs * taps > tile_taps ? tile_taps / runs : taps)>;
 template <int runs>
-constexpr TapTile tap_tiles[] = {tap_tile_of<runs, 1>,  tap_tile_of<runs, 2>,  tap_tile_of<runs, 3>,  tap_tile_of<runs, 4>, tap_tile_of<runs, 5>,
-                                 tap_tile_of<runs, 6>,  tap_tile_of<runs, 7>,  tap_tile_of<runs, 8>,  tap_tile_of<runs, 9>, tap_tile_of<runs, 10>,
-                                 tap_tile_of<runs, 11>, tap_tile_of<runs, 12>, tap_tile_of<runs, 13>, tap_tile_of<runs, 14>};
+constexpr TapTile tap_tiles[] = {
+    tap_tile_of<runs, 1>,  tap_tile_of<runs, 2>,  tap_tile_of<runs, 3>,  tap_tile_of<runs, 4>, tap_tile_of<runs, 5>,
+    tap_tile_of<runs, 6>,  tap_tile_of<runs, 7>,  tap_tile_of<runs, 8>,  tap_tile_of<runs, 9>, tap_tile_of<runs, 10>,
+    tap_tile_of<runs, 11>, tap_tile_of<runs, 12>, tap_tile_of<runs, 13>, tap_tile_of<runs, 14>};
 
 /// Adds one image to the partial sums [group][kh kw c][kg, padded to panels], then of the bias; panels `which` of all
 /// groups'.
-void add_by_tap(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which, float* scratch, float* partial) {
+void add_by_tap(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which, float* scratch,
+                float* partial) {
   const ConvGeometry& g = p.g;
-  const std::int64_t positions = std::int64_t{g.oh} * g.ow, whole = std::int64_t{p.panels} * panel, stride = g.groups * whole;
+  const std::int64_t positions = std::int64_t{g.oh} * g.ow, whole = std::int64_t{p.panels} * panel,
+                     stride = g.groups * whole;
   const std::int64_t terms = terms_of(p), line = std::int64_t{p.padded_w} * g.c;
-  float* spread = scratch;                                      // dz (positions, stride), where panels are not whole
+  float* spread = scratch;  // dz (positions, stride), where panels are not whole
   const float* dz = dense_dz(p, call, n, scratch + (p.kg == whole ? 0 : positions * stride));
   if (g.bias && which.begin == 0) {
     float* gbias = partial + g.groups * terms * whole;
@@ -178,20 +191,25 @@ void add_by_tap(const Conv2dPlan& p, const Call& call, const float* image, std::
   }
   // Short runs share a tile, so that there are chains enough to hide the latency of an FMA.
   const Runs runs = runs_of(p);
-  const std::int64_t pieces = blocks_of(runs.length, tile_taps), most = smaller(3, tile_taps / smaller(runs.length, tile_taps));
+  const std::int64_t pieces = blocks_of(runs.length, tile_taps),
+                     most = smaller(3, tile_taps / smaller(runs.length, tile_taps));
   for (std::int64_t group = which.begin / p.panels; group * p.panels < which.end; ++group) {
     const Range panels{larger(which.begin - group * p.panels, 0), smaller(which.end - group * p.panels, p.panels)};
     for (std::int64_t o = 0; o < runs.outer; ++o)
       for (std::int64_t i = 0; i < runs.inner;) {
         // Runs that follow in w; those that follow in h, where a row is one run.
         const bool down = runs.inner == 1;
-        const std::int64_t together = smaller(most, down ? runs.outer - o : runs.inner - i), first = (o * runs.inner + i) * runs.length;
+        const std::int64_t together = smaller(most, down ? runs.outer - o : runs.inner - i),
+                           first = (o * runs.inner + i) * runs.length;
         for (std::int64_t piece = 0; piece < pieces; ++piece) {
           const Range taps = part(runs.length, piece, pieces);
-          const TapTile tile = (together == 1 ? tap_tiles<1> : together == 2 ? tap_tiles<2> : tap_tiles<3>)[taps.size() - 1];
+          const TapTile tile = (together == 1   ? tap_tiles<1>
+                                : together == 2 ? tap_tiles<2>
+                                                : tap_tiles<3>)[taps.size() - 1];
           for (std::int64_t q = panels.begin; q < panels.end; ++q)
-            tile({image + group * p.cg + o * runs.outer_step + i * runs.inner_step + taps.begin, down ? runs.outer_step : runs.inner_step,
-                  g.stride_h * line, std::int64_t{g.stride_w} * g.c, g.oh, g.ow, dz + group * whole + q * panel, stride,
+            tile({image + group * p.cg + o * runs.outer_step + i * runs.inner_step + taps.begin,
+                  down ? runs.outer_step : runs.inner_step, g.stride_h * line, std::int64_t{g.stride_w} * g.c, g.oh,
+                  g.ow, dz + group * whole + q * panel, stride,
                   partial + ((group * terms + first + taps.begin) * p.panels + q) * panel, whole, runs.length * whole});
         }
         i += down ? 1 : together;
@@ -227,7 +245,8 @@ void conv2d_grad_filter(const Call& call) {
       std::memset(partials + s * p.partial_each, 0, static_cast<std::size_t>(p.partial_each) * sizeof(float));
     // A sample group is one chain; where groups are few, its filters are shared out as well.
     const std::int64_t splittable = p.by_channel ? g.k : std::int64_t{g.groups} * p.panels;
-    const std::int64_t parts = groups >= 4 * omp_get_num_threads() ? 1 : smaller(splittable, blocks_of(4 * omp_get_num_threads(), groups));
+    const std::int64_t parts =
+        groups >= 4 * omp_get_num_threads() ? 1 : smaller(splittable, blocks_of(4 * omp_get_num_threads(), groups));
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t i = 0; i < groups * parts; ++i) {
       const std::int64_t s = i / parts;
@@ -235,7 +254,8 @@ void conv2d_grad_filter(const Call& call) {
       const Range which = part(splittable, i % parts, parts);
       for (std::int64_t n = s * order::sample_group; n < smaller(g.n, (s + 1) * order::sample_group); ++n) {
         const float* image = padded_image(p, x, n, scratch);
-        p.by_channel ? add_by_channel(p, call, image, n, which, rest, partial) : add_by_tap(p, call, image, n, which, rest, partial);
+        p.by_channel ? add_by_channel(p, call, image, n, which, rest, partial)
+                     : add_by_tap(p, call, image, n, which, rest, partial);
       }
     }
     // The pair tree, level by level: partial i takes i + distance.

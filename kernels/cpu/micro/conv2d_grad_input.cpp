@@ -1,11 +1,10 @@
-// conv2d_grad_input behind a pool: gx(n,iy,ix,c) = sum over (oy,ox,k) of dz(n,oy,ox,k) filter(kh,kw,c,k), live terms only.
-// At most a quarter of dz is alive, and they are found by mask: dead terms are never touched. Without a pool:
+// conv2d_grad_input behind a pool: gx(n,iy,ix,c) = sum over (oy,ox,k) of dz(n,oy,ox,k) filter(kh,kw,c,k), live terms
+// only. At most a quarter of dz is alive, and they are found by mask: dead terms are never touched. Without a pool:
 // conv2d_grad_input_dense.cpp.
 // Layout: the filter is turned to [k][kh][kw][c], so that a live term adds whole vectors of neighbouring (kw, c) to the
-// image's gradient, which lies (padded) in L2. Terms at one position share the loads and stores: up to 6 vectors stay in
-// registers while all its live k pass.
-// Parallel over images.
-// Order: one FMA chain per gx over (oy, ox, k) ascending, no chunks. Error: terms * 2^-24 * sum |dz w| at most.
+// image's gradient, which lies (padded) in L2. Terms at one position share the loads and stores: up to 6 vectors stay
+// in registers while all its live k pass. Parallel over images. Order: one FMA chain per gx over (oy, ox, k) ascending,
+// no chunks. Error: terms * 2^-24 * sum |dz w| at most.
 #include <omp.h>
 
 #include "kernels/cpu/micro/conv2d.hpp"
@@ -63,7 +62,8 @@ TENON_INLINE void add_terms(const Live* live, std::int64_t count, const float* w
 }
 
 /// All live terms of one output row, position by position.
-void add_row(const Conv2dPlan& p, const PooledGradient& dz, const float* turned, std::int64_t oy, float* sums, Live* live) {
+void add_row(const Conv2dPlan& p, const PooledGradient& dz, const float* turned, std::int64_t oy, float* sums,
+             Live* live) {
   const ConvGeometry& g = p.g;
   const std::int64_t line = std::int64_t{p.padded_w} * g.c, terms = terms_of(p);
   // Neighbouring taps of a row are neighbours in memory where nothing is dilated and there is one group.
@@ -71,8 +71,9 @@ void add_row(const Conv2dPlan& p, const PooledGradient& dz, const float* turned,
   for (std::int64_t ox = 0; ox < 2 * g.pw; ++ox) {
     const std::int64_t at = (oy / 2 * g.pw + ox / 2) * g.k;
     Live* end = live;
-    for_each_equal(dz.mask + at, g.k, static_cast<int>(oy % 2 * 2 + ox % 2), 0xFF,
-                   [&](std::int64_t k) { *end++ = {static_cast<std::int32_t>(k), dz.gy[at + k] * dz.scale}; });
+    for_each_equal(dz.mask + at, g.k, static_cast<int>(oy % 2 * 2 + ox % 2), 0xFF, [&](std::int64_t k) {
+      *end++ = {static_cast<std::int32_t>(k), dz.gy[at + k] * dz.scale};
+    });
     for (std::int64_t kh = 0; kh < g.kh && end != live; ++kh) {
       float* row = sums + (oy * g.stride_h + kh * g.dilation_h) * line + ox * g.stride_w * g.c;
       if (joined) {
@@ -84,7 +85,8 @@ void add_row(const Conv2dPlan& p, const PooledGradient& dz, const float* turned,
         for (std::int64_t group = 0; group < g.groups; ++group) {  // k is sorted: the terms of a group are neighbours
           const Live* last = first;
           while (last != end && last->k < (group + 1) * p.kg) ++last;
-          add_terms(first, last - first, turned + (kh * g.kw + kw) * p.cg, terms, row + kw * g.dilation_w * g.c + group * p.cg, p.cg);
+          add_terms(first, last - first, turned + (kh * g.kw + kw) * p.cg, terms,
+                    row + kw * g.dilation_w * g.c + group * p.cg, p.cg);
           first = last;
         }
       }
@@ -105,7 +107,8 @@ void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::
   const std::int64_t rows = smaller(g.h, p.padded_h - g.pad_top), columns = smaller(g.w, p.padded_w - g.pad_left);
   std::memset(gx, 0, static_cast<std::size_t>(image) * sizeof(float));
   for (std::int64_t y = 0; y < rows; ++y)
-    std::memcpy(gx + y * g.w * g.c, sums + (y + g.pad_top) * line + g.pad_left * g.c, static_cast<std::size_t>(columns * g.c) * sizeof(float));
+    std::memcpy(gx + y * g.w * g.c, sums + (y + g.pad_top) * line + g.pad_left * g.c,
+                static_cast<std::size_t>(columns * g.c) * sizeof(float));
 }
 
 }  // namespace

@@ -1,12 +1,11 @@
 // conv2d_grad_input where every term is alive: the direct convolution of dz with the filter turned around.
 // gx(iy,ix,c) = sum over the taps that reach it, (oy, ox, k) ascending, of dz(oy,ox,k) filter(kh,kw,c,k), where
-// oy stride = iy + pad - kh dilation. With a stride, pixels that agree modulo the stride see the same taps: they are a class,
-// and a class is a convolution of stride 1.
-// Layout: the filter is packed per class, group and panel of channels as [kh descending][kw descending][k][panel]; dz of an
-// image lies in scratch with zeros around it.
-// Parallel over rows of gx, and over panels where rows are few.
-// Order: one FMA chain per gx, no chunks; a long chain pauses in memory after each k_chunk terms, so that a piece of the
-// filter serves a block of rows. Error: terms * 2^-24 * sum |dz w| at most.
+// oy stride = iy + pad - kh dilation. With a stride, pixels that agree modulo the stride see the same taps: they are a
+// class, and a class is a convolution of stride 1. Layout: the filter is packed per class, group and panel of channels
+// as [kh descending][kw descending][k][panel]; dz of an image lies in scratch with zeros around it. Parallel over rows
+// of gx, and over panels where rows are few. Order: one FMA chain per gx, no chunks; a long chain pauses in memory
+// after each k_chunk terms, so that a piece of the filter serves a block of rows. Error: terms * 2^-24 * sum |dz w| at
+// most.
 #include <omp.h>
 
 #include "kernels/cpu/micro/conv2d_tile.hpp"
@@ -32,8 +31,12 @@ struct Axis {
     return {0, step, 0, 0};
   }
 };
-TENON_INLINE Axis axis_h(const Conv2dPlan& p) { return {p.g.kh, p.g.stride_h, p.g.dilation_h, p.g.pad_top, p.dz.reach_h}; }
-TENON_INLINE Axis axis_w(const Conv2dPlan& p) { return {p.g.kw, p.g.stride_w, p.g.dilation_w, p.g.pad_left, p.dz.reach_w}; }
+TENON_INLINE Axis axis_h(const Conv2dPlan& p) {
+  return {p.g.kh, p.g.stride_h, p.g.dilation_h, p.g.pad_top, p.dz.reach_h};
+}
+TENON_INLINE Axis axis_w(const Conv2dPlan& p) {
+  return {p.g.kw, p.g.stride_w, p.g.dilation_w, p.g.pad_left, p.dz.reach_w};
+}
 
 /// Panels of all groups, each of `panel` channels.
 TENON_INLINE std::int64_t channel_panels(const Conv2dPlan& p) { return blocks_of(p.cg, panel); }
@@ -74,7 +77,8 @@ void place_dz(const Conv2dPlan& p, const Call& call, std::int64_t n, float* to) 
   const ConvGeometry& g = p.g;
   const DzFrame& f = p.dz;
   std::memset(to, 0, static_cast<std::size_t>(f.h * f.w * g.k) * sizeof(float));
-  const Range rows{larger(f.top, 0), smaller(f.top + f.h, g.oh)}, columns{larger(f.left, 0), smaller(f.left + f.w, g.ow)};
+  const Range rows{larger(f.top, 0), smaller(f.top + f.h, g.oh)},
+      columns{larger(f.left, 0), smaller(f.left + f.w, g.ow)};
   if (columns.size() <= 0) return;
   const auto fn = static_cast<op::UnaryFn>(g.activation);
   const PrologueGeometry undo{g.mask || fn != op::UnaryFn::identity, g.mask, fn, g.alpha, g.dropout};
@@ -82,8 +86,10 @@ void place_dz(const Conv2dPlan& p, const Call& call, std::int64_t n, float* to) 
     const std::int64_t at = ((n * g.oh + oy) * g.ow + columns.begin) * g.k, count = columns.size() * g.k;
     float* line = to + ((oy - f.top) * f.w + columns.begin - f.left) * g.k;
     const float* gy = input<float>(call, 0) + at;
-    if (undo.any) undo_epilogue(undo, gy, static_cast<const char*>(call.in[2]) + at * (g.mask ? 1 : 4), line, count);
-    else std::memcpy(line, gy, static_cast<std::size_t>(count) * sizeof(float));
+    if (undo.any)
+      undo_epilogue(undo, gy, static_cast<const char*>(call.in[2]) + at * (g.mask ? 1 : 4), line, count);
+    else
+      std::memcpy(line, gy, static_cast<std::size_t>(count) * sizeof(float));
   }
 }
 
@@ -91,14 +97,15 @@ struct Block {
   const Conv2dPlan& p;
   const Call& call;
   const float* packed;
-  const float* dz;      // of image `first`
+  const float* dz;  // of image `first`
   std::int64_t first;
-  Range units;          // rows of gx, over all images
-  float* z;             // (units, pixels of a class, panel)
+  Range units;  // rows of gx, over all images
+  float* z;     // (units, pixels of a class, panel)
 };
 
 /// One class and panel of a block of rows.
-void run_class(const Block& b, std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, const float* packed, std::int64_t i) {
+void run_class(const Block& b, std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, const float* packed,
+               std::int64_t i) {
   const Conv2dPlan& p = b.p;
   const ConvGeometry& g = p.g;
   const std::int64_t pixels = blocks_of(g.w - rx, g.stride_w), tile_count = blocks_of(pixels, tile_pixels);
@@ -114,16 +121,20 @@ void run_class(const Block& b, std::int64_t ry, std::int64_t rx, const Taps& h, 
   };
   for (std::int64_t piece = 0; piece < terms; piece += order::k_chunk)
     each_row([&](std::int64_t unit, float* z) {
-      const float* x = b.dz + (unit / g.h - b.first) * frame + (unit % g.h / g.stride_h + h.at - p.dz.top) * line + (w.at - p.dz.left) * g.k + group * p.kg;
+      const float* x = b.dz + (unit / g.h - b.first) * frame + (unit % g.h / g.stride_h + h.at - p.dz.top) * line +
+                       (w.at - p.dz.left) * g.k + group * p.kg;
       for (std::int64_t t = 0; t < tile_count; ++t) {
         const Range px = part(pixels, t, tile_count);
-        tiles[px.size()]({x + px.begin * g.k, g.k, runs, packed, piece, smaller(terms, piece + order::k_chunk), piece > 0, z + px.begin * panel});
+        tiles[px.size()]({x + px.begin * g.k, g.k, runs, packed, piece, smaller(terms, piece + order::k_chunk),
+                          piece > 0, z + px.begin * panel});
       }
     });
   each_row([&](std::int64_t unit, const float* z) {
     float* gx = output<float>(b.call, 0) + (unit * g.w + rx) * g.c + c0;
     for (std::int64_t px = 0; px < pixels; ++px)
-      for_each_lanes(count, [&](std::int64_t j, auto lanes) { lanes.store(gx + px * g.stride_w * g.c + j, terms == 0 ? Vf{} : lanes.load(z + px * panel + j)); });
+      for_each_lanes(count, [&](std::int64_t j, auto lanes) {
+        lanes.store(gx + px * g.stride_w * g.c + j, terms == 0 ? Vf{} : lanes.load(z + px * panel + j));
+      });
   });
 }
 
@@ -134,14 +145,16 @@ void conv2d_grad_input_dense(const Call& call) {
   const ConvGeometry& g = p.g;
   auto* work = static_cast<float*>(call.workspace);
   float* packed = work + p.filter_at;
-  const std::int64_t units = std::int64_t{g.n} * g.h, panels = g.groups * channel_panels(p), frame = p.dz.h * p.dz.w * g.k;
+  const std::int64_t units = std::int64_t{g.n} * g.h, panels = g.groups * channel_panels(p),
+                     frame = p.dz.h * p.dz.w * g.k;
   const std::int32_t threads = team_size(call, p);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const std::int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
     for_each_class(p, [&](std::int64_t, std::int64_t, const Taps& h, const Taps& w, std::int64_t at) {
       const Range mine = part(panels, thread, team);
-      for (std::int64_t i = mine.begin; i < mine.end; ++i) pack_class(p, input<float>(call, 1), h, w, i, packed + at + i * h.count * w.count * p.kg * panel);
+      for (std::int64_t i = mine.begin; i < mine.end; ++i)
+        pack_class(p, input<float>(call, 1), h, w, i, packed + at + i * h.count * w.count * p.kg * panel);
     });
 #pragma omp barrier
     float* images = work + p.scratch_at + thread * p.scratch_each;

@@ -1,5 +1,5 @@
-// The register tile of the direct convolutions: up to 14 (6 before AVX-512) neighbouring pixels times two vectors of outputs,
-// one FMA chain each over the terms of a window.
+// The register tile of the direct convolutions: up to 14 (6 before AVX-512) neighbouring pixels times two vectors of
+// outputs, one FMA chain each over the terms of a window.
 #pragma once
 #include "kernels/cpu/micro/conv2d.hpp"
 
@@ -19,7 +19,8 @@ struct TileArgs {
 
 /// `count` terms, unrolled so that pointers move once: integer instructions would take the ports of the FMAs.
 template <int pixels, int count>
-TENON_INLINE void add_terms(Vf (*acc)[2], const float* const* base, std::int64_t step, std::int64_t step2, const float* w) {
+TENON_INLINE void add_terms(Vf (*acc)[2], const float* const* base, std::int64_t step, std::int64_t step2,
+                            const float* w) {
 #pragma GCC unroll 8
   for (int c = 0; c < count; ++c) {
     const Vf w0 = Simd::load(w + c * panel), w1 = Simd::load(w + c * panel + width);
@@ -36,7 +37,7 @@ template <int pixels>
 void tile(const TileArgs& a) {
   // One pointer for three pixels, the others behind it by an index register: a pointer each would not fit in the
   // registers, and the compiler, left alone, makes one each.
-  constexpr int bases = (pixels + 2) / 3, unroll = 4;
+  constexpr int bases = (pixels + 2) / 3, unroll = unrolled_terms;
   Vf acc[pixels][2] = {};
   if (a.go_on)
     for (int i = 0; i < pixels; ++i)
@@ -64,11 +65,11 @@ void tile(const TileArgs& a) {
         add_terms<pixels, unroll>(acc, base, step, step2, w);
         advance(unroll);
       }
-      if ((left & 2) != 0) {
+      if (unroll > 2 && (left & 2) != 0) {
         add_terms<pixels, 2>(acc, base, step, step2, w);
         advance(2);
       }
-      if ((left & 1) != 0) {
+      if (unroll > 1 && (left & 1) != 0) {
         add_terms<pixels, 1>(acc, base, step, step2, w);
         advance(1);
       }

@@ -7,27 +7,20 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-using Vb = std::uint8_t __attribute__((vector_size(width)));
-
 constexpr std::int64_t block = 4096;       // elements; a multiple of `group`
 constexpr std::int64_t group = 4 * width;  // elements whose words come together
 
 TENON_INLINE Vf scaled_where(Vi kept, Vf x, float scale) { return Simd::select(kept, x * scale, Simd::set(0.f)); }
-
-TENON_INLINE void store_mask(std::uint8_t* mask, Vi kept, std::int64_t count) {
-  const Vb bytes = __builtin_convertvector(kept & 1, Vb);
-  std::memcpy(mask, &bytes, static_cast<std::size_t>(count));
-}
 
 TENON_INLINE void drop_lanes(const float* x, float* y, std::uint8_t* mask, Vu word, std::uint32_t threshold,
                              float scale, std::int64_t count) {
   const Vi kept = (Vi)(word >= threshold);
   if (count >= width) {
     Simd::store(y, scaled_where(kept, Simd::load(x), scale));
-    store_mask(mask, kept, width);
+    store_bytes(mask, narrow(kept & 1), width);
   } else {
     Simd::store_n(y, scaled_where(kept, Simd::load_n(x, count), scale), count);
-    store_mask(mask, kept, count);
+    store_bytes(mask, narrow(kept & 1), count);
   }
 }
 
@@ -57,9 +50,7 @@ void pass_block(const Call& call, const DropoutGeometry& g, std::int64_t begin, 
   float* gx = output<float>(call, 0);
   const float scale = philox::dropout_scale(g.rate);
   for_each_lanes(end - begin, [&](std::int64_t i, auto lanes) {
-    Vb bytes{};
-    std::memcpy(&bytes, mask + begin + i, static_cast<std::size_t>(smaller(width, end - begin - i)));
-    const Vi kept = __builtin_convertvector(bytes, Vi) != 0;
+    const Vi kept = widen(load_bytes(mask + begin + i, end - begin - i)) != 0;
     lanes.store(gx + begin + i, scaled_where(kept, lanes.load(gy + begin + i), scale));
   });
 }

@@ -42,14 +42,11 @@ void chain(const float* a, Columns b, std::int64_t terms, float* slots) {
     }
     b.at += b.k_step;
   };
-  // Four at a time: the integer instructions of a loop would take the ports of the FMAs.
   std::int64_t k = 0;
-  for (; k + 4 <= terms; k += 4) {
-    add(0);
-    add(1);
-    add(2);
-    add(3);
-    a += stride == 0 ? 4 * rows : 4;
+  for (; k + unrolled_terms <= terms; k += unrolled_terms) {
+#pragma GCC unroll 4
+    for (int u = 0; u < unrolled_terms; ++u) add(u);
+    a += unrolled_terms * (stride == 0 ? rows : 1);
   }
   for (; k < terms; ++k) {
     add(0);

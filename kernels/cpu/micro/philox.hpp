@@ -11,26 +11,30 @@ namespace {
 
 using Vul = std::uint64_t __attribute__((vector_size(width * 4)));
 
-/// High and low halves of a[l] * b.
-TENON_INLINE void multiply_wide(Vu a, std::uint32_t b, Vu& high, Vu& low) {
-  // The even lanes and the odd lanes, as 64-bit products.
-  const Vul pairs = (Vul)a;
+/// Products of the low halves of 64-bit lanes.
+TENON_INLINE Vul multiply_low(Vul a, std::uint32_t b) {
 #if defined(__AVX512F__)
-  const Vul even = (Vul)_mm512_maskz_mul_epu32(0xFF, (__m512i)pairs, _mm512_set1_epi32(static_cast<std::int32_t>(b)));
-  const Vul odd =
-      (Vul)_mm512_maskz_mul_epu32(0xFF, (__m512i)(pairs >> 32), _mm512_set1_epi32(static_cast<std::int32_t>(b)));
+  return (Vul)_mm512_maskz_mul_epu32(0xFF, (__m512i)a, _mm512_set1_epi64(b));
 #elif defined(__AVX2__)
-  const Vul even = (Vul)_mm256_mul_epu32((__m256i)pairs, _mm256_set1_epi32(static_cast<std::int32_t>(b)));
-  const Vul odd = (Vul)_mm256_mul_epu32((__m256i)(pairs >> 32), _mm256_set1_epi32(static_cast<std::int32_t>(b)));
+  return (Vul)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(b));
 #elif defined(__SSE2__)
-  const Vul even = (Vul)_mm_mul_epu32((__m128i)pairs, _mm_set1_epi32(static_cast<std::int32_t>(b)));
-  const Vul odd = (Vul)_mm_mul_epu32((__m128i)(pairs >> 32), _mm_set1_epi32(static_cast<std::int32_t>(b)));
+  return (Vul)_mm_mul_epu32((__m128i)a, _mm_set1_epi64x(b));
 #else
-  const Vul even = (pairs & 0xFFFFFFFFu) * b, odd = (pairs >> 32) * b;
+  return (a & 0xFFFFFFFFu) * b;
 #endif
-  low = (Vu)((even & 0xFFFFFFFFu) | (odd << 32));
-  high = (Vu)((even >> 32) | (odd & 0xFFFFFFFF00000000u));
 }
+
+/// Philox counters of every second block, one in the low half of each 64-bit lane: a product leaves its low word where
+/// the next round wants it, and what is above it is never looked at.
+struct Counters {
+  Vul c0, c1, c2, c3;
+};
+TENON_INLINE void philox_round(Counters& c, philox::Key key) {
+  const Vul p0 = multiply_low(c.c0, philox::multiplier_0), p1 = multiply_low(c.c2, philox::multiplier_1);
+  c = {(p1 >> 32) ^ c.c1 ^ key.k0, p1, (p0 >> 32) ^ c.c3 ^ key.k1, p0};
+}
+/// The low words of `even` and `odd` in turn.
+TENON_INLINE Vu in_turn(Vul even, Vul odd) { return (Vu)((even & 0xFFFFFFFFu) | (odd << 32)); }
 
 /// a[0], b[0], a[1], b[1], ... from the low or the high half of the lanes.
 template <int from, int... lane>
@@ -45,18 +49,17 @@ TENON_INLINE Vu interleave_high(Vu a, Vu b) {
 /// The words of elements 4 * block ... 4 * (block + width) - 1, in their order.
 TENON_INLINE void philox_words(philox::Key key, std::uint32_t block, std::uint32_t site, std::uint32_t step,
                                std::uint32_t epoch, Vu to[4]) {
-  Vu c0 = (Vu)Simd::lane_index() + block, c1 = Vu{} + site, c2 = Vu{} + step, c3 = Vu{} + epoch;
+  const Vul number = (Vul)((Vu)Simd::lane_index() + block);
+  Counters even{number, Vul{} + site, Vul{} + step, Vul{} + epoch},
+      odd{number >> 32, Vul{} + site, Vul{} + step, Vul{} + epoch};
   for (int round = 0; round < philox::rounds; ++round) {
-    Vu high_0, low_0, high_1, low_1;
-    multiply_wide(c0, philox::multiplier_0, high_0, low_0);
-    multiply_wide(c2, philox::multiplier_1, high_1, low_1);
-    c0 = high_1 ^ c1 ^ key.k0;
-    c1 = low_1;
-    c2 = high_0 ^ c3 ^ key.k1;
-    c3 = low_0;
+    philox_round(even, key);
+    philox_round(odd, key);
     key.k0 += philox::weyl_0;
     key.k1 += philox::weyl_1;
   }
+  const Vu c0 = in_turn(even.c0, odd.c0), c1 = in_turn(even.c1, odd.c1), c2 = in_turn(even.c2, odd.c2),
+           c3 = in_turn(even.c3, odd.c3);
   const Vu even_low = interleave_low(c0, c2), odd_low = interleave_low(c1, c3);
   const Vu even_high = interleave_high(c0, c2), odd_high = interleave_high(c1, c3);
   to[0] = interleave_low(even_low, odd_low);

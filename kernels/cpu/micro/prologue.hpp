@@ -13,33 +13,36 @@ TENON_INLINE void finish_masked(float* y, std::uint8_t* mask, std::int64_t first
   const philox::Key key = philox::key(control.seed, philox::Purpose::dropout);
   const std::uint32_t threshold = philox::dropout_threshold(rate);
   const float scale = philox::dropout_scale(rate);
-  const auto one = [&](std::int64_t i, std::uint32_t word) {
-    if (relu && y[i] <= 0.f) mask[i] = op::Epilogue::killed;
-    if (rate == 0.f) return;
-    if (word >= threshold) {
-      y[i] *= scale;
-    } else {
-      y[i] = 0.f;
-      mask[i] = op::Epilogue::killed;
+  const auto step = [&](std::int64_t i, Vu words, auto lanes, std::int64_t lane_count) {
+    Vf v = lanes.load(y + i);
+    Vi killed = relu ? v <= Vf{} : Vi{};
+    if (rate != 0.f) {
+      const Vi dropped = (Vi)(words < threshold);
+      v = dropped ? Vf{} : v * scale;
+      killed |= dropped;
+      lanes.store(y + i, v);
     }
+    store_bytes(mask + i, load_bytes(mask + i, lane_count) | narrow(killed), lane_count);
   };
   constexpr std::int64_t block = 4 * width;
   std::int64_t i = 0;
   while (i < count) {
     const std::uint64_t element = static_cast<std::uint64_t>(first + i);
     if (rate == 0.f || (element % 4 == 0 && i + block <= count)) {
-      const std::int64_t n = smaller(block, count - i);
-      std::uint32_t words[block] = {};
-      if (rate != 0.f) {
-        Vu v[4];
+      Vu words[4] = {};
+      if (rate != 0.f)
         philox_words(key, static_cast<std::uint32_t>(element / 4), static_cast<std::uint32_t>(site), control.step,
-                     control.epoch, v);
-        std::memcpy(words, v, sizeof words);
+                     control.epoch, words);
+      for (int v = 0; v < 4 && i < count; ++v, i += width) {
+        if (i + width <= count)
+          step(i, words[v], Whole{}, width);
+        else
+          step(i, words[v], Part{count - i}, count - i);
       }
-      for (std::int64_t j = 0; j < n; ++j) one(i + j, words[j]);
-      i += n;
     } else {
-      one(i, philox::word(key, element, static_cast<std::uint32_t>(site), control.step, control.epoch));
+      const std::uint32_t word =
+          philox::word(key, element, static_cast<std::uint32_t>(site), control.step, control.epoch);
+      step(i, Vu{} + word, Part{1}, 1);
       ++i;
     }
   }
@@ -51,7 +54,10 @@ TENON_INLINE void undo_epilogue(const PrologueGeometry& p, const float* gy, cons
   if (p.mask) {
     const auto* mask = static_cast<const std::uint8_t*>(saved);
     const float scale = p.dropout > 0.f ? philox::dropout_scale(p.dropout) : 1.f;
-    for (std::int64_t i = 0; i < count; ++i) dz[i] = mask[i] == op::Epilogue::killed ? 0.f : gy[i] * scale;
+    for_each_lanes(count, [&](std::int64_t i, auto lanes) {
+      const Vi killed = widen(load_bytes(mask + i, count - i)) == std::int32_t{op::Epilogue::killed};
+      lanes.store(dz + i, killed ? Vf{} : lanes.load(gy + i) * scale);
+    });
     return;
   }
   const auto* y = static_cast<const float*>(saved);

@@ -53,7 +53,7 @@ struct Simd {
     std::memcpy(&v, &i, sizeof v);
     return v;
   }
-  TENON_INLINE V select(I mask, V a, V b) { return from_bits((mask & bits(a)) | (~mask & bits(b))); }
+  TENON_INLINE V select(I mask, V a, V b) { return mask ? a : b; }
   // Comparisons by name: for one float an operator would give a bool, which is no mask. All but `unordered` are false
   // where an operand is NaN.
   TENON_INLINE I gt(V a, V b) { return a > b; }
@@ -62,10 +62,16 @@ struct Simd {
   TENON_INLINE I le(V a, V b) { return a <= b; }
   TENON_INLINE I unordered(V a, V b) { return (a != a) | (b != b); }
   TENON_INLINE bool any(I mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#else
     std::int32_t lanes[width], acc = 0;
     std::memcpy(lanes, &mask, sizeof mask);
     for (int i = 0; i < width; ++i) acc |= lanes[i];
     return acc != 0;
+#endif
   }
 
   /// Lanes [0, count) from memory, the rest zero; count < width. Reads nothing beyond them.

@@ -61,6 +61,11 @@ TENON_INLINE void keep_register(T& value) {
   asm("" : "+r"(value));
 }
 
+/// Terms of a chain that a register tile takes at a time. With AVX-512, integer instructions take the ports of the
+/// FMAs, so pointers had better move once in four; before it there are ports enough and too few registers to mix steps
+/// in.
+inline constexpr int unrolled_terms = width == 16 ? 4 : 1;
+
 /// All lanes of a vector in memory, or the first `count` of them.
 struct Whole {
   TENON_INLINE Vf load(const float* p) { return Simd::load(p); }
@@ -81,14 +86,53 @@ TENON_INLINE void for_each_lanes(std::int64_t n, const Body& body) {
 
 /// to[0, n) += from[0, n).
 TENON_INLINE void add_floats(float* to, const float* from, std::int64_t n) {
-  for_each_lanes(n, [&](std::int64_t i, auto lanes) { lanes.store(to + i, lanes.load(to + i) + lanes.load(from + i)); });
+  for_each_lanes(n,
+                 [&](std::int64_t i, auto lanes) { lanes.store(to + i, lanes.load(to + i) + lanes.load(from + i)); });
 }
-/// The low bytes of the first `count` lanes.
-TENON_INLINE void store_bytes(std::uint8_t* to, Vi lanes, std::int64_t count) {
-  using Bytes = std::uint8_t __attribute__((vector_size(width)));
-  const Bytes bytes = __builtin_convertvector(lanes, Bytes);
-  if (count == width) std::memcpy(to, &bytes, sizeof bytes);
-  else std::memcpy(to, &bytes, static_cast<std::size_t>(count));
+/// A byte per lane.
+using Vb = std::uint8_t __attribute__((vector_size(width)));
+/// Bytes as numbers. By intrinsics where there are any: the compiler's own conversion goes lane by lane (and GCC 12
+/// warns about its own header where an AVX-512 intrinsic has no mask).
+TENON_INLINE Vi widen(Vb bytes) {
+#if defined(__AVX512F__)
+  return (Vi)_mm512_maskz_cvtepu8_epi32(0xFFFF, (__m128i)bytes);
+#elif defined(__AVX2__)
+  std::int64_t eight;
+  std::memcpy(&eight, &bytes, sizeof eight);
+  return (Vi)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(eight));
+#else
+  return __builtin_convertvector(bytes, Vi);
+#endif
+}
+/// The low byte of every lane.
+TENON_INLINE Vb narrow(Vi lanes) {
+#if defined(__AVX512F__)
+  return (Vb)_mm512_maskz_cvtepi32_epi8(0xFFFF, (__m512i)lanes);
+#elif defined(__AVX2__)
+  const __m256i low = _mm256_shuffle_epi8((__m256i)lanes, _mm256_set1_epi32(0x0C080400));
+  const std::int64_t eight =
+      _mm_cvtsi128_si64(_mm_unpacklo_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
+  Vb bytes;
+  std::memcpy(&bytes, &eight, sizeof bytes);
+  return bytes;
+#else
+  return __builtin_convertvector(lanes, Vb);
+#endif
+}
+/// The first `count` bytes, the rest 0; and the way back.
+TENON_INLINE Vb load_bytes(const std::uint8_t* from, std::int64_t count) {
+  Vb bytes{};
+  if (count >= width)
+    std::memcpy(&bytes, from, sizeof bytes);
+  else
+    std::memcpy(&bytes, from, static_cast<std::size_t>(count));
+  return bytes;
+}
+TENON_INLINE void store_bytes(std::uint8_t* to, Vb bytes, std::int64_t count) {
+  if (count >= width)
+    std::memcpy(to, &bytes, sizeof bytes);
+  else
+    std::memcpy(to, &bytes, static_cast<std::size_t>(count));
 }
 
 }  // namespace
