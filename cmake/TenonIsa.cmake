@@ -6,6 +6,7 @@ function(tenon_add_isa name arch)
   add_library(
     ${target} OBJECT
     ${folder}/bias.cpp
+    ${folder}/conv2d_depthwise.cpp
     ${folder}/conv2d_direct.cpp
     ${folder}/conv2d_grad_filter.cpp
     ${folder}/conv2d_grad_input.cpp

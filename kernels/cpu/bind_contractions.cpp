@@ -151,6 +151,7 @@ Conv2dPlan conv_plan(const Problem& p, const Microkernels& m) {
   // What the windows reach; an image without padding is used where it lies.
   const std::int32_t reach_h = (g.oh - 1) * g.stride_h + (g.kh - 1) * g.dilation_h + 1;
   const std::int32_t reach_w = (g.ow - 1) * g.stride_w + (g.kw - 1) * g.dilation_w + 1;
+  c.depthwise = c.cg == 1 && c.kg == 1 && g.groups > 1 && !g.pool && std::int64_t{g.kh} * g.kw <= order::k_chunk;
   const bool inside = g.pad_top == 0 && g.pad_left == 0 && reach_h <= g.h && reach_w <= g.w;
   c.padded = !inside;
   c.padded_h = inside ? g.h : std::max(reach_h, g.pad_top + 1);
@@ -182,6 +183,7 @@ Bound bind_conv2d(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
   if (auto why = refuse_unless_f32(p, p.ins)) return *why;
   Conv2dPlan c = conv_plan(p, m);
+  if (c.depthwise) return finish(c, m.conv2d_depthwise, 0, padded_floats(c), 0);
   const std::int64_t panel = 2 * m.width, chunks = order::chunks(terms_of(c), order::k_chunk);
   // Enough pixels to pay for reading a chunk of a panel (128 KiB) from L3, few enough for their sums to stay in L2.
   const std::int64_t pixels = std::int64_t{c.g.ow} * (c.g.pool ? 2 : 1);
@@ -233,6 +235,9 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   std::int64_t scratch = 0, partial = 0;
   if (c.by_channel) {
     scratch = 2 * std::int64_t{g.ph} * g.pw * g.k + 2 * std::int64_t{g.k};
+    partial = terms_of(c) * g.k;
+  } else if (c.depthwise) {
+    scratch = positions * g.k;
     partial = terms_of(c) * g.k;
   } else {
     scratch = positions * g.groups * c.panels * panel + positions * g.k;

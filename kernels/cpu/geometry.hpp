@@ -64,6 +64,7 @@ struct Conv2dPlan {
   std::int64_t scratch_at, scratch_each;  // per thread
   std::int64_t partial_at, partial_each;  // per sample group: filter gradient, then bias gradient
   DzFrame dz;                             // dense input gradient
+  bool depthwise;                         // a filter of its own for every channel
   bool by_channel;                        // filter gradient walks lists of live positions
 };
 

@@ -63,6 +63,17 @@ struct Images {
   }
 };
 
+/// What dropout and a mask without pool need, over a whole unit: an output row, or the row that a pool leaves of two.
+TENON_INLINE void finish_unit(const Conv2dPlan& p, const Call& call, std::int64_t unit) {
+  const ConvGeometry& g = p.g;
+  if (!g.mask || (g.pool && g.dropout == 0.f)) return;
+  const std::int64_t size = std::int64_t{g.pw} * g.k, at = unit * size;
+  std::uint8_t* mask = output<std::uint8_t>(call, 1) + at;
+  if (!g.pool) std::memset(mask, 0, static_cast<std::size_t>(size));
+  const bool relu = static_cast<op::UnaryFn>(g.activation) == op::UnaryFn::relu && !g.pool;
+  finish_masked(output<float>(call, 0) + at, mask, at, size, relu, g.dropout, g.site, *call.control);
+}
+
 /// dz of one image, dense: (oh, ow, k), dead terms 0. Returns gy itself where the epilogue left it alone.
 TENON_INLINE const float* dense_dz(const Conv2dPlan& p, const Call& call, std::int64_t n, float* to) {
   const ConvGeometry& g = p.g;

@@ -116,17 +116,6 @@ TENON_INLINE void store_unit(const Conv2dPlan& p, const Call& call, const float*
   pointwise::with_unary<Simd>(fn, p.g.alpha, 0.f, [&](const auto& f) { store_row(p, z, bias, f, k, count, y); });
 }
 
-/// What dropout and a mask without pool need, over a whole unit.
-TENON_INLINE void finish_unit(const Conv2dPlan& p, const Call& call, std::int64_t unit) {
-  const ConvGeometry& g = p.g;
-  if (!g.mask || (g.pool && g.dropout == 0.f)) return;
-  const std::int64_t size = std::int64_t{g.pw} * g.k, at = unit * size;
-  std::uint8_t* mask = output<std::uint8_t>(call, 1) + at;
-  if (!g.pool) std::memset(mask, 0, static_cast<std::size_t>(size));
-  const bool relu = static_cast<op::UnaryFn>(g.activation) == op::UnaryFn::relu && !g.pool;
-  finish_masked(output<float>(call, 0) + at, mask, at, size, relu, g.dropout, g.site, *call.control);
-}
-
 /// Panels [first, last) of units [begin, end): at most p.unit_block of them.
 void run_block(const Conv2dPlan& p, const Call& call, const Images& images, const float* packed, float* stack,
                std::int64_t begin, std::int64_t end, std::int64_t first, std::int64_t last) {

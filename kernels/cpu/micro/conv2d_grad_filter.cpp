@@ -1,8 +1,9 @@
 // conv2d_grad_filter: gfilter(kh,kw,c,k) = sum over (n,oy,ox) of dz(n,oy,ox,k) x(n,iy,ix,c), and gbias(k) = sum of dz,
-// where dz undoes the epilogue. Two ways, same bits:
+// where dz undoes the epilogue. Three ways, same bits:
 //   by channel   behind a pool: each k has a list of its live positions; the gradients of that k, (kh,kw,c), stay in
 //                registers while the list is walked. A dead term costs nothing.
 //   by tap       otherwise: a tile of (kh,kw,c) times two vectors of k in registers, over all positions.
+//   depthwise    where every channel has a filter of its own: a vector of channels, three taps of a row at a time.
 // Parallel over groups of order::sample_group images; each writes its partial sums, which join by the pair tree.
 // Order: one FMA chain per sample group over (n, oy, ox) ascending. Error: (terms of a group + log2 of the groups) *
 // 2^-24 * sum |dz x| at most.
@@ -218,10 +219,53 @@ void add_by_tap(const Conv2dPlan& p, const Call& call, const float* image, std::
   }
 }
 
+/// Adds one image where every channel has its own filter, to the partial sums [taps][c], then of the bias; channels
+/// `which`.
+void add_depthwise(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which,
+                   float* scratch, float* partial) {
+  const ConvGeometry& g = p.g;
+  const float* dz = dense_dz(p, call, n, scratch);
+  const std::int64_t line = std::int64_t{p.padded_w} * g.c;
+  constexpr std::int64_t together = 3;  // taps of a row that share a load of dz
+  for_each_lanes(which.size(), [&](std::int64_t i, auto lanes) {
+    const std::int64_t c = which.begin + i;
+    const auto each_position = [&](const auto& body) {
+      for (std::int64_t oy = 0; oy < g.oh; ++oy)
+        for (std::int64_t ox = 0; ox < g.ow; ++ox)
+          body(lanes.load(dz + (oy * g.ow + ox) * g.k + c), image + oy * g.stride_h * line + ox * g.stride_w * g.c + c);
+    };
+    for (std::int64_t kh = 0; kh < g.kh; ++kh)
+      for (std::int64_t kw = 0; kw < g.kw; kw += together) {
+        const std::int64_t count = smaller(together, g.kw - kw),
+                           tap = kh * g.dilation_h * line + kw * g.dilation_w * g.c;
+        float* to = partial + (kh * g.kw + kw) * g.c + c;
+        Vf acc[together];
+        for (std::int64_t t = 0; t < count; ++t) acc[t] = lanes.load(to + t * g.c);
+        if (count == together)
+          each_position([&](Vf d, const float* x) {
+            for (std::int64_t t = 0; t < together; ++t)
+              acc[t] = Simd::fma(lanes.load(x + tap + t * g.dilation_w * g.c), d, acc[t]);
+          });
+        else
+          for (std::int64_t t = 0; t < count; ++t)
+            each_position([&](Vf d, const float* x) {
+              acc[t] = Simd::fma(lanes.load(x + tap + t * g.dilation_w * g.c), d, acc[t]);
+            });
+        for (std::int64_t t = 0; t < count; ++t) lanes.store(to + t * g.c, acc[t]);
+      }
+    if (!g.bias) return;
+    float* gbias = partial + terms_of(p) * g.k + c;
+    Vf sum = lanes.load(gbias);
+    each_position([&](Vf d, const float*) { sum += d; });
+    lanes.store(gbias, sum);
+  });
+}
+
 /// Element i of a partial sum as the filter gradient orders it.
 TENON_INLINE std::int64_t partial_index(const Conv2dPlan& p, std::int64_t term, std::int64_t k) {
   const std::int64_t terms = std::int64_t{p.g.kh} * p.g.kw * p.cg;
   if (p.by_channel) return k * terms + term;
+  if (p.depthwise) return term * p.g.k + k;
   return ((k / p.kg) * terms + term) * p.panels * panel + k % p.kg;
 }
 
@@ -244,7 +288,7 @@ void conv2d_grad_filter(const Call& call) {
     for (std::int64_t s = 0; s < groups; ++s)
       std::memset(partials + s * p.partial_each, 0, static_cast<std::size_t>(p.partial_each) * sizeof(float));
     // A sample group is one chain; where groups are few, its filters are shared out as well.
-    const std::int64_t splittable = p.by_channel ? g.k : std::int64_t{g.groups} * p.panels;
+    const std::int64_t splittable = p.by_channel || p.depthwise ? g.k : std::int64_t{g.groups} * p.panels;
     const std::int64_t parts =
         groups >= 4 * omp_get_num_threads() ? 1 : smaller(splittable, blocks_of(4 * omp_get_num_threads(), groups));
 #pragma omp for schedule(dynamic, 1)
@@ -254,8 +298,12 @@ void conv2d_grad_filter(const Call& call) {
       const Range which = part(splittable, i % parts, parts);
       for (std::int64_t n = s * order::sample_group; n < smaller(g.n, (s + 1) * order::sample_group); ++n) {
         const float* image = padded_image(p, x, n, scratch);
-        p.by_channel ? add_by_channel(p, call, image, n, which, rest, partial)
-                     : add_by_tap(p, call, image, n, which, rest, partial);
+        if (p.depthwise)
+          add_depthwise(p, call, image, n, which, rest, partial);
+        else if (p.by_channel)
+          add_by_channel(p, call, image, n, which, rest, partial);
+        else
+          add_by_tap(p, call, image, n, which, rest, partial);
       }
     }
     // The pair tree, level by level: partial i takes i + distance.
@@ -273,7 +321,8 @@ void conv2d_grad_filter(const Call& call) {
   }
   if (!g.bias) return;
   float* gbias = output<float>(call, 1);
-  const float* sums = partials + (p.by_channel ? terms * g.k : std::int64_t{g.groups} * terms * p.panels * panel);
+  const float* sums =
+      partials + (p.by_channel || p.depthwise ? terms * g.k : std::int64_t{g.groups} * terms * p.panels * panel);
   for (std::int64_t k = 0; k < g.k; ++k) gbias[k] = sums[k];
 }
 

@@ -8,6 +8,7 @@
 // most.
 #include <omp.h>
 
+#include "kernels/cpu/micro/conv2d_channels.hpp"
 #include "kernels/cpu/micro/conv2d_tile.hpp"
 
 namespace tenon::cpu::TENON_ISA {
@@ -138,6 +139,25 @@ void run_class(const Block& b, std::int64_t ry, std::int64_t rx, const Taps& h, 
   });
 }
 
+/// One class of a block of rows where every channel has its own filter, which is read where it lies, backwards.
+void run_class_depthwise(const Block& b, const float* filter, std::int64_t ry, std::int64_t rx, const Taps& h,
+                         const Taps& w) {
+  const Conv2dPlan& p = b.p;
+  const ConvGeometry& g = p.g;
+  const std::int64_t frame = p.dz.h * p.dz.w * g.k, line = p.dz.w * g.k;
+  const ChannelTaps taps{h.count,      w.count, p.dz.reach_h * line, p.dz.reach_w * g.k, -h.step * g.kw * g.c,
+                         -w.step * g.c};
+  for (std::int64_t unit = b.units.begin; unit < b.units.end; ++unit) {
+    if (unit % g.h % g.stride_h != ry) continue;
+    const float* dz = b.dz + (unit / g.h - b.first) * frame + (unit % g.h / g.stride_h + h.at - p.dz.top) * line +
+                      (w.at - p.dz.left) * g.k;
+    float* gx = output<float>(b.call, 0) + (unit * g.w + rx) * g.c;
+    channel_row(
+        dz, g.k, filter + (h.first * g.kw + w.first) * g.c, taps, blocks_of(g.w - rx, g.stride_w), g.c,
+        [&](std::int64_t px, std::int64_t c, Vf sum, auto lanes) { lanes.store(gx + px * g.stride_w * g.c + c, sum); });
+  }
+}
+
 }  // namespace
 
 void conv2d_grad_input_dense(const Call& call) {
@@ -151,15 +171,16 @@ void conv2d_grad_input_dense(const Call& call) {
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const std::int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
-    for_each_class(p, [&](std::int64_t, std::int64_t, const Taps& h, const Taps& w, std::int64_t at) {
-      const Range mine = part(panels, thread, team);
-      for (std::int64_t i = mine.begin; i < mine.end; ++i)
-        pack_class(p, input<float>(call, 1), h, w, i, packed + at + i * h.count * w.count * p.kg * panel);
-    });
+    if (!p.depthwise)
+      for_each_class(p, [&](std::int64_t, std::int64_t, const Taps& h, const Taps& w, std::int64_t at) {
+        const Range mine = part(panels, thread, team);
+        for (std::int64_t i = mine.begin; i < mine.end; ++i)
+          pack_class(p, input<float>(call, 1), h, w, i, packed + at + i * h.count * w.count * p.kg * panel);
+      });
 #pragma omp barrier
     float* images = work + p.scratch_at + thread * p.scratch_each;
     float* z = images + p.images_block * frame;
-    const bool by_panel = units < 4 * team && panels >= team;
+    const bool by_panel = !p.depthwise && units < 4 * team && panels >= team;
     const Range mine = by_panel ? Range{0, units} : part(units, thread, team);
     const Range which = by_panel ? part(panels, thread, team) : Range{0, panels};
     Range there{0, 0};
@@ -171,7 +192,11 @@ void conv2d_grad_input_dense(const Call& call) {
         for (std::int64_t n = there.begin; n < there.end; ++n) place_dz(p, call, n, images + (n - there.begin) * frame);
       }
       const Block block{p, call, packed, images, there.begin, {begin, end}, z};
-      for (std::int64_t i = which.begin; i < which.end; ++i)
+      if (p.depthwise)
+        for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t) {
+          run_class_depthwise(block, input<float>(call, 1), ry, rx, h, w);
+        });
+      for (std::int64_t i = which.begin; !p.depthwise && i < which.end; ++i)
         for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t at) {
           run_class(block, ry, rx, h, w, packed + at + i * h.count * w.count * p.kg * panel, i);
         });

@@ -175,6 +175,7 @@ const EigenKernels eigen_table = {
                .canonical = false,
                .gemm = nullptr,
                .conv2d_direct = nullptr,
+               .conv2d_depthwise = nullptr,
                .conv2d_grad_input = nullptr,
                .conv2d_grad_input_dense = nullptr,
                .conv2d_grad_filter = nullptr,

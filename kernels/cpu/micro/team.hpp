@@ -55,6 +55,12 @@ TENON_INLINE Range part(std::int64_t items, std::int64_t i, std::int64_t parts) 
   return {items * i / parts, items * (i + 1) / parts};
 }
 
+/// A number that is a type, for lambdas.
+template <std::int64_t n>
+struct Count {
+  static constexpr std::int64_t value = n;
+};
+
 /// The compiler forgets how `value` came about, and keeps it in a register of its own.
 template <class T>
 TENON_INLINE void keep_register(T& value) {
