@@ -1,5 +1,5 @@
-// Whole training steps on MNIST, as mnist_cnn and mnist_mlp make them: fetch the next minibatch from the loader,
-// forward, backward, update, loss and metric. The clock runs from before the fetch until after the update.
+// Whole training steps on MNIST, as mnist_cnn and mnist_mlp make them: fetch the next minibatch from the loader, forward,
+// backward, update, loss and metric. The clock runs from before the fetch until after the update.
 #include <fmt/format.h>
 
 #include <chrono>

@@ -1,5 +1,5 @@
-// One list of problems that gradient checks, kernel comparisons and benchmarks all iterate, a generator of random ones
-// that aims at the edges a kernel declares, and operands that fit them.
+// One list of problems that gradient checks, kernel comparisons and benchmarks all iterate, a generator of random ones that
+// aims at the edges a kernel declares, and operands that fit them.
 #pragma once
 #include <cstdint>
 #include <random>
@@ -46,8 +46,8 @@ struct Case {
 /// Control block of a case: seed, epoch, step, learning rate, finished updates.
 [[nodiscard]] Control make_control(std::uint64_t seed);
 
-/// A random problem of an operation. Half of them or more have an extent within 1 of one of `edges`; at least one in
-/// ten of those that sum in chunks has more than two. Work stays below 20 million operations.
+/// A random problem of an operation. Half of them or more have an extent within 1 of one of `edges`; at least one in ten of
+/// those that sum in chunks has more than two. Work stays below 20 million operations.
 [[nodiscard]] Case random_case(op::Kind kind, std::mt19937_64& rng, const Edges& edges);
 
 /// Chunks or sample groups of the longest sum (kernels/common/order.hpp); 0 for operations that do not sum in chunks.

@@ -1,6 +1,6 @@
 // Both models against PyTorch: gradients of one step and the parameters after three, from the same weights, batches and
-// dropout masks (tests/golden/make_golden.py). In f64 they agree to 1e-11 of each tensor's largest value; in fp32
-// Tenon's error against f64 is at most four times PyTorch's own.
+// dropout masks (tests/golden/make_golden.py). In f64 they agree to 1e-11 of each tensor's largest value; in fp32 Tenon's
+// error against f64 is at most four times PyTorch's own.
 #include <fmt/format.h>
 
 #include <cmath>

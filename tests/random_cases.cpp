@@ -338,8 +338,7 @@ Case random_case(op::Kind kind, std::mt19937_64& rng, const Edges& edges) {
   const bool heavy = std::uniform_int_distribution<int>(0, 19)(rng) == 0;
   std::uniform_real_distribution<double> share;
   const Wish wish{share(rng) < 0.18, linear(kind) && share(rng) < 0.35};
-  // What is too large is drawn again, with the same wish; a case that aims at an edge and finds none as well, for a
-  // while.
+  // What is too large is drawn again, with the same wish; a case that aims at an edge and finds none as well, for a while.
   for (int attempt = 0;; ++attempt) {
     Draw d(rng, edges);
     Case c = draw_case(kind, d, wish);

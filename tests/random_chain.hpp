@@ -5,8 +5,8 @@
 
 namespace tenon::tests {
 
-/// Instructions whose results stay of the size of the operands, so that f32 and f64 overflow alike: products and
-/// gradients take one operand from outside.
+/// Instructions whose results stay of the size of the operands, so that f32 and f64 overflow alike: products and gradients
+/// take one operand from outside.
 inline Case random_chain(Draw& d) {
   using Chain = op::PointwiseChain;
   using enum op::UnaryFn;

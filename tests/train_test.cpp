@@ -29,8 +29,8 @@ std::pair<double, double> losses(Trainer& t, const Dataset& data, std::int64_t b
   return {first, last};
 }
 
-/// One epoch of the perceptron. Means over minibatches, because with a rate of 0.2 single steps swing: over five seeds
-/// the mean loss falls from 0.74..0.78 in the first tenth to 0.13..0.15 in the last.
+/// One epoch of the perceptron. Means over minibatches, because with a rate of 0.2 single steps swing: over five seeds the
+/// mean loss falls from 0.74..0.78 in the first tenth to 0.13..0.15 in the last.
 void check_sweep(Trainer& t, const Dataset& data) {
   const auto [first, last] = losses(t, data, 64, 938);
   CHECK(first > 0.6);

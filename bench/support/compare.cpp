@@ -1,5 +1,5 @@
-// Names take turns within a round, so that whatever slows the machine down for a while slows all of them; the median
-// over the rounds stands in the table, and the distance between the 10th and the 90th percentile beside it.
+// Names take turns within a round, so that whatever slows the machine down for a while slows all of them; the median over
+// the rounds stands in the table, and the distance between the 10th and the 90th percentile beside it.
 #include "bench/support/compare.hpp"
 
 #include <fmt/format.h>

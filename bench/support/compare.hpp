@@ -18,8 +18,8 @@ struct CompareOptions {
   bool json = false;
 };
 
-/// Runs every problem that one of the names takes, the names in turn within each round, and prints a Markdown table or
-/// one JSON object. Throws UsageError for an unknown name.
+/// Runs every problem that one of the names takes, the names in turn within each round, and prints a Markdown table or one
+/// JSON object. Throws UsageError for an unknown name.
 void compare(const std::vector<BenchProblem>&, const CompareOptions&, Peaks&);
 
 }  // namespace tenon::bench

@@ -1,5 +1,5 @@
-// Operands of the problems. What a fused contraction saves for its gradient is drawn with a stated share of live terms:
-// the speed of kernels that skip dead terms depends on it, and a fresh model's share is not that of a trained one.
+// Operands of the problems. What a fused contraction saves for its gradient is drawn with a stated share of live terms: the
+// speed of kernels that skip dead terms depends on it, and a fresh model's share is not that of a trained one.
 #include <algorithm>
 #include <random>
 

@@ -1,5 +1,5 @@
-// Twelve independent chains a thread keep both FMA units busy: a chain's next FMA waits four or five cycles for the
-// last. The seeds differ at run time, or the compiler would see twelve equal chains and keep one.
+// Twelve independent chains a thread keep both FMA units busy: a chain's next FMA waits four or five cycles for the last.
+// The seeds differ at run time, or the compiler would see twelve equal chains and keep one.
 #include "bench/support/peak.hpp"
 
 #include <fmt/format.h>

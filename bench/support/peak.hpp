@@ -1,5 +1,5 @@
-// The limits of the machine, measured in the process that measures the kernels, with the same number of threads: FMAs
-// in registers for each instruction set, and the bytes that a copy moves.
+// The limits of the machine, measured in the process that measures the kernels, with the same number of threads: FMAs in
+// registers for each instruction set, and the bytes that a copy moves.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -12,19 +12,18 @@ class Peaks {
  public:
   explicit Peaks(int threads);
 
-  /// One more trial of everything, each at least 10 ms long. The best of all trials counts, because whatever else runs
-  /// on the machine can only take away.
+  /// One more trial of everything, each at least 10 ms long. The best of all trials counts, because whatever else runs on
+  /// the machine can only take away.
   void measure();
 
   /// Instruction sets that the processor has, the widest first: "avx512", "avx2", "baseline".
   [[nodiscard]] std::vector<std::string> instruction_sets() const;
-  /// FLOP/s (an FMA is two) of the instruction set in a provider's name, "cpu.avx2"; of the widest for any other
-  /// provider.
+  /// FLOP/s (an FMA is two) of the instruction set in a provider's name, "cpu.avx2"; of the widest for any other provider.
   [[nodiscard]] double flops(std::string_view provider) const;
   /// Bytes read and written by a copy, a second.
   [[nodiscard]] double bandwidth() const { return bandwidth_; }
-  /// Bytes of the copy's source; as many are written. Four times the threads' L2 caches together, at least 16 MiB: the
-  /// size of a training step's larger values.
+  /// Bytes of the copy's source; as many are written. Four times the threads' L2 caches together, at least 16 MiB: the size
+  /// of a training step's larger values.
   [[nodiscard]] std::size_t copy_bytes() const { return copy_bytes_; }
   [[nodiscard]] int threads() const { return threads_; }
   /// `2 threads: avx512 251.3 GFLOP/s, avx2 ..., copy of 16 MiB 38.2 GB/s`

@@ -1,5 +1,5 @@
-// What a step of the two MNIST models runs: the fused operations, and the same apart, as a provider without epilogues
-// gets them.
+// What a step of the two MNIST models runs: the fused operations, and the same apart, as a provider without epilogues gets
+// them.
 #include "bench/support/problems.hpp"
 
 #include "tests/case_forms.hpp"

@@ -1,5 +1,5 @@
-// The problems of the benchmarks: what both MNIST models do in a step, fused and apart, and every other operation at a
-// size that leaves the first caches. Forms and operands come from the tests' cases.
+// The problems of the benchmarks: what both MNIST models do in a step, fused and apart, and every other operation at a size
+// that leaves the first caches. Forms and operands come from the tests' cases.
 #pragma once
 #include <string>
 #include <vector>

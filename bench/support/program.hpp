@@ -1,5 +1,5 @@
-// What the benchmark programs share at their edges: errors as one line on stderr with the exit code that fits, and
-// order statistics.
+// What the benchmark programs share at their edges: errors as one line on stderr with the exit code that fits, and order
+// statistics.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <algorithm>

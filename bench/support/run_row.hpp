@@ -1,5 +1,5 @@
-// A kernel row bound to a problem, with everything that a call needs. Rows of one problem share their operands; these
-// stay in the caches from one call to the next as far as they fit, as in a training step of that size.
+// A kernel row bound to a problem, with everything that a call needs. Rows of one problem share their operands; these stay
+// in the caches from one call to the next as far as they fit, as in a training step of that size.
 #pragma once
 #include <memory>
 #include <string>

@@ -1,5 +1,4 @@
-// Typed exceptions: one line, `[where] what was expected, what was found`, and the exit code of a program that stops on
-// it.
+// Typed exceptions: one line, `[where] what was expected, what was found`, and the exit code of a program that stops on it.
 #pragma once
 #include <stdexcept>
 #include <string>

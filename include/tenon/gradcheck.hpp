@@ -38,10 +38,9 @@ struct GradReport {
 using TensorFunction = std::function<Tensor(const std::vector<Tensor>&)>;
 
 /// Compares the gradient of f at `inputs` with (f(x-2h) - 8 f(x-h) + 8 f(x+h) - f(x+2h)) / 12h, in f64 on the
-/// reference provider, h = eps^(1/5) max(1, |x|). A result that is no scalar counts by a fixed random weighting.
-/// Integer inputs are not differentiated. Where the difference quotient disagrees, smaller steps are tried; a
-/// coordinate that still lies within 2h of a kink is skipped, counted and named in the text. Throws UsageError where f
-/// does.
+/// reference provider, h = eps^(1/5) max(1, |x|). A result that is no scalar counts by a fixed random weighting. Integer
+/// inputs are not differentiated. Where the difference quotient disagrees, smaller steps are tried; a coordinate that
+/// still lies within 2h of a kink is skipped, counted and named in the text. Throws UsageError where f does.
 [[nodiscard]] GradReport gradcheck(const TensorFunction& f, const std::vector<Array>& inputs,
                                    const GradcheckOptions& options = {});
 

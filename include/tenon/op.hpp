@@ -234,10 +234,9 @@ struct PointwiseChain {  // up to 8 operands, each of the full element count or 
   Instruction code[max_count] = {};
 };
 
-// --- UpdateOp: writes its first operands in place
-// --------------------------------------------------------------------- Operands are ranges of the slabs: parameters,
-// gradients, then the optimizer's own, then [clip scale]. A non-zero `halt` in the control block turns each into a
-// no-op.
+// --- UpdateOp: writes its first operands in place ---------------------------------------------------------------------
+// Operands are ranges of the slabs: parameters, gradients, then the optimizer's own, then [clip scale].
+// A non-zero `halt` in the control block turns each into a no-op.
 struct UpdateCommon {
   float lr_scale = 1.f;
   float weight_decay = 0.f;

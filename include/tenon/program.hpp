@@ -182,8 +182,7 @@ class Predictor {
   std::shared_ptr<Impl> impl_;
 };
 
-/// The value of a tensor of a graph of constants: a one-off run on the CPU, for debugging and as a plain tensor
-/// library.
+/// The value of a tensor of a graph of constants: a one-off run on the CPU, for debugging and as a plain tensor library.
 [[nodiscard]] Array eval(Tensor tensor, const Options& options = {});
 
 /// A graph to put constants into for eval().

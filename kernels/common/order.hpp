@@ -8,11 +8,10 @@
 //       the output's gradient: (oh, ow, k) ascending. No chunks: there are as many chains as input elements.
 //   conv2d filter and bias gradient    one chain per group of sample_group samples over (n, oh, ow) ascending; group
 //       sums join by the pair tree. Bias chains add. A bias gradient of rank >= 3 counts its first axis as samples.
-//   matmul gradients          contractions like the forward one (the samples are k); bias: adds, chunks of k_chunk
-//   rows. reduction with neighbours (inner > 1)    one chain of adds per output inside chunks of k_chunk; pair tree.
+//   matmul gradients          contractions like the forward one (the samples are k); bias: adds, chunks of k_chunk rows.
+//   reduction with neighbours (inner > 1)    one chain of adds per output inside chunks of k_chunk; pair tree.
 //   reduction of a row (inner == 1; softmax sums, norms)   chunks of reduce_chunk; in a chunk element i goes to lane
-//       i % lanes, lanes are chains from 0, and fold by halves: lane j += lane j + 8, then 4, 2, 1. Pair tree over
-//       chunks.
+//       i % lanes, lanes are chains from 0, and fold by halves: lane j += lane j + 8, then 4, 2, 1. Pair tree over chunks.
 //   pair tree    level by level (0,1) (2,3) ...; an odd last one moves up alone.
 //
 // Dead terms (relu gate, argmax, dropout, padding) are left out. Adding them as +-0 gives the same bits for finite

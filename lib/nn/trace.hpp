@@ -62,8 +62,7 @@ struct TraceRequest {
 };
 [[nodiscard]] Traced trace(const Model&, const TraceRequest&);
 
-/// First trace of a model, from Model::inputs(): declares its parameters and gives them their initial values for seed
-/// 0.
+/// First trace of a model, from Model::inputs(): declares its parameters and gives them their initial values for seed 0.
 void declare_parameters(const Model&, DType);
 
 }  // namespace tenon

@@ -1,5 +1,5 @@
-// conv2d: y = epilogue(cross-correlation of x (n,h,w,c) with filter (kh,kw,c/groups,k)). The fused op owns its
-// gradient: its two gradient ops undo the epilogue from one saved byte an element (see op::Epilogue) or from y.
+// conv2d: y = epilogue(cross-correlation of x (n,h,w,c) with filter (kh,kw,c/groups,k)). The fused op owns its gradient:
+// its two gradient ops undo the epilogue from one saved byte an element (see op::Epilogue) or from y.
 #include "lib/ops/check.hpp"
 #include "lib/ops/epilogue.hpp"
 #include "tenon/ops.hpp"

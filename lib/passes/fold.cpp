@@ -1,5 +1,5 @@
-// fold: nodes whose operands are all constants run once, while compiling: the gradient of a mean starts as 1, is
-// divided by a count and spread, and none of that depends on the data.
+// fold: nodes whose operands are all constants run once, while compiling: the gradient of a mean starts as 1, is divided
+// by a count and spread, and none of that depends on the data.
 #include "lib/passes/passes.hpp"
 #include "lib/runtime/run_graph.hpp"
 

@@ -20,8 +20,8 @@ namespace tenon {
 /// Marks nodes dead that no role (loss, outputs, metrics, observed values, writes) depends on.
 void prune(Graph&);
 
-/// Absorbs bias, activation, 2x2 max-pool and dropout into the conv2d or matmul before them, as far as the rows take
-/// the fused op and every gradient op of its vjp.
+/// Absorbs bias, activation, 2x2 max-pool and dropout into the conv2d or matmul before them, as far as the rows take the
+/// fused op and every gradient op of its vjp.
 void fuse(Graph&, const RowSet&);
 
 /// Appends the gradient of `loss` by each value of `wrt`; no_value where the loss does not depend on it. With `seed`

@@ -1,5 +1,5 @@
-// The plan: bound kernels in order, with the place of every operand. It holds offsets, not addresses, so that it runs
-// on any arena; a Runner binds it to one.
+// The plan: bound kernels in order, with the place of every operand. It holds offsets, not addresses, so that it runs on
+// any arena; a Runner binds it to one.
 #pragma once
 #include <array>
 #include <memory>

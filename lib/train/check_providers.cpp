@@ -1,5 +1,5 @@
-// check_providers: every row that takes a problem, compared with the reference in f64 and, where the row is canonical,
-// bit for bit with the reference in f32.
+// check_providers: every row that takes a problem, compared with the reference in f64 and, where the row is canonical, bit
+// for bit with the reference in f32.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -100,8 +100,8 @@ std::vector<Array> pair_loss(const Work& w, bool gradient, bool logits) {
 }
 
 /// Updates: what goes in and what comes out bound what is subtracted there; the gradient, with its decay, and the first
-/// moment may cancel before that. Steps divide by the root of a second moment, which stretches by 6 at most where that
-/// is 1/36 or more.
+/// moment may cancel before that. Steps divide by the root of a second moment, which stretches by 6 at most where that is
+/// 1/36 or more.
 std::vector<Array> update(const Work& w, const op::UpdateCommon& common, int mean = 0) {
   const double lr = static_cast<double>(w.control.lr) * static_cast<double>(common.lr_scale);
   const double weight_decay = static_cast<double>(common.weight_decay);

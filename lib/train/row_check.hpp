@@ -33,9 +33,8 @@ struct RowRun {
 /// The operation on the provider `reference`, in the operands' own precision. Throws UsageError where that refuses.
 [[nodiscard]] RowRun run_reference(const op::AnyOp&, const std::vector<Array>& in, const Control&, int threads = 1);
 
-/// Largest |found - exact| allowed, element by element, for the f32 outputs of an operation that sums in any order; an
-/// empty array where an output has to be exact. `in` and `exact` are f64 (error_bound.cpp says where the bounds come
-/// from).
+/// Largest |found - exact| allowed, element by element, for the f32 outputs of an operation that sums in any order; an empty
+/// array where an output has to be exact. `in` and `exact` are f64 (error_bound.cpp says where the bounds come from).
 [[nodiscard]] std::vector<Array> error_bounds(const op::AnyOp&, const std::vector<Array>& in,
                                               const std::vector<Array>& exact, const Control&);
 

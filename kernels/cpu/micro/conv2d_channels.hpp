@@ -1,5 +1,4 @@
-// Convolutions in which every channel has a filter of its own (depthwise): a row of pixels, all channels, taps in
-// order.
+// Convolutions in which every channel has a filter of its own (depthwise): a row of pixels, all channels, taps in order.
 #pragma once
 #include "kernels/cpu/micro/conv2d.hpp"
 

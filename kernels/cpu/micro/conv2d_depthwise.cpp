@@ -1,7 +1,9 @@
-// conv2d_depthwise: y(n,oy,ox,c) = activation(bias(c) + sum over (kh,kw) of x(n,iy,ix,c) filter(kh,kw,c)): as many
-// groups as channels, one filter each. Layout: vectors of neighbouring channels, eight pixels at a time in registers;
-// nothing is packed. Parallel over output rows of all images. Order: one FMA chain per output over (kh, kw) ascending;
-// a window has at most order::k_chunk taps. Error: (taps + 1) * 2^-24 * sum |x w| at most, before the activation.
+// conv2d_depthwise: y(n,oy,ox,c) = activation(bias(c) + sum over (kh,kw) of x(n,iy,ix,c) filter(kh,kw,c)): as many groups
+// as channels, one filter each.
+// Layout: vectors of neighbouring channels, eight pixels at a time in registers; nothing is packed.
+// Parallel over output rows of all images.
+// Order: one FMA chain per output over (kh, kw) ascending; a window has at most order::k_chunk taps.
+// Error: (taps + 1) * 2^-24 * sum |x w| at most, before the activation.
 #include <omp.h>
 
 #include "kernels/cpu/micro/conv2d_channels.hpp"

@@ -3,8 +3,9 @@
 // conv2d_grad_input_dense.cpp.
 // Layout: the filter is turned to [k][kh][kw][c], so that a live term adds whole vectors of neighbouring (kw, c) to the
 // image's gradient, which lies (padded) in L2. Terms at one position share the loads and stores: up to 6 vectors stay
-// in registers while all its live k pass. Parallel over images. Order: one FMA chain per gx over (oy, ox, k) ascending,
-// no chunks. Error: terms * 2^-24 * sum |dz w| at most.
+// in registers while all its live k pass.
+// Parallel over images.
+// Order: one FMA chain per gx over (oy, ox, k) ascending, no chunks. Error: terms * 2^-24 * sum |dz w| at most.
 #include <omp.h>
 
 #include "kernels/cpu/micro/conv2d.hpp"

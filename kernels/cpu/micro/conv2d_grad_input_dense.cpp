@@ -1,11 +1,13 @@
 // conv2d_grad_input where every term is alive: the direct convolution of dz with the filter turned around.
 // gx(iy,ix,c) = sum over the taps that reach it, (oy, ox, k) ascending, of dz(oy,ox,k) filter(kh,kw,c,k), where
 // oy stride = iy + pad - kh dilation. With a stride, pixels that agree modulo the stride see the same taps: they are a
-// class, and a class is a convolution of stride 1. Layout: the filter is packed per class, group and panel of channels
-// as [kh descending][kw descending][k][panel]; dz of an image lies in scratch with zeros around it. Parallel over rows
-// of gx, and over panels where rows are few. Order: one FMA chain per gx, no chunks; a long chain pauses in memory
-// after each k_chunk terms, so that a piece of the filter serves a block of rows. Error: terms * 2^-24 * sum |dz w| at
-// most.
+// class, and a class is a convolution of stride 1.
+// Layout: the filter is packed per class, group and panel of channels as [kh descending][kw descending][k][panel]; dz
+// of an image lies in scratch with zeros around it. Depthwise filters are read where they lie.
+// Parallel over rows of gx, and over panels where rows are few.
+// Order: one FMA chain per gx, no chunks; a long chain pauses in memory after each k_chunk terms, so that a piece of the
+// filter serves a block of rows.
+// Error: terms * 2^-24 * sum |dz w| at most.
 #include <omp.h>
 
 #include "kernels/cpu/micro/conv2d_channels.hpp"

@@ -1,11 +1,13 @@
 // gemm_tiled: c (m,n) = epilogue(sum over k of a(i,k) b(k,j)), any strides; matmul and both its gradients.
 // Layout: tiles of up to 14 rows (6 before AVX-512) times panels of two vectors of columns in registers. Each thread
 // packs what it multiplies into blocks of its own that stay in its L2; columns of b that already lie side by side are
-// read in place. Parallel, with nothing packed by one thread and read by another:
+// read in place.
+// Parallel, with nothing packed by one thread and read by another:
 //   by regions   c is cut into a grid of rows and columns, one piece a thread.
 //   by chunks    a small c with a long k: a thread takes whole chunks of k; only chunk sums cross.
 // Order: one FMA chain per output inside chunks of order::k_chunk, chunk sums join by the pair tree: bits depend on
-// neither tiles nor threads. Error: (min(k, 1024) + log2 of the chunks) * 2^-24 * sum |a b| at most.
+// neither tiles nor threads.
+// Error: (min(k, 1024) + log2 of the chunks) * 2^-24 * sum |a b| at most.
 #include <omp.h>
 
 #include "kernels/common/order.hpp"
