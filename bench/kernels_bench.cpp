@@ -18,7 +18,7 @@ using namespace tenon;
 using namespace tenon::bench;
 
 struct Flags {
-  std::string device = "auto", filter;
+  std::string device = "auto", filter, precision = "fp32";
   std::vector<std::string> compare;
   int threads = 0, rounds = 15;
   double alive = 0.04;
@@ -33,6 +33,8 @@ void describe(CLI::App& app, Flags& f) {
   app.add_option("--filter", f.filter, "Regular expression that a name operation/problem has to match somewhere")
       ->type_name("REGEX");
   app.add_option("--device", f.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--precision", f.precision, "With --compare: rows up to this class, fp32 or tf32")
+      ->capture_default_str();
   app.add_option("--threads", f.threads, "Threads of a kernel; 0 for one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
@@ -114,7 +116,8 @@ void run_benchmarks(const std::vector<BenchProblem>& problems, const Flags& f, P
   for (const BenchProblem& p : problems)
     for (const Kernel& row : device.kernels()) {
       if (row.op != p.problem.kind || !std::holds_alternative<Step>(row.bind(p.problem, row))) continue;
-      const std::string name = p.name + "/" + std::string(row.provider);
+      std::string name = p.name + "/" + std::string(row.provider);
+      if (row.precision != Precision::fp32) name += std::string("/") + name_of(row.precision);
       const auto body = [&p, &row, &f, &peaks](benchmark::State& s) { run(s, p, row, f, peaks); };
       benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMicrosecond);
       ++count;
@@ -159,6 +162,7 @@ int main(int argc, char** argv) {
     compare(problems,
             {.names = flags.compare,
              .device = flags.device,
+             .precision = flags.precision,
              .threads = flags.threads,
              .rounds = flags.rounds,
              .alive = flags.alive,

@@ -11,6 +11,7 @@ function(tenon_add_isa name arch)
     ${folder}/conv2d_grad_filter.cpp
     ${folder}/conv2d_grad_input.cpp
     ${folder}/conv2d_grad_input_dense.cpp
+    ${folder}/conv2d_winograd.cpp
     ${folder}/dropout.cpp
     ${folder}/elementwise_loss.cpp
     ${folder}/gemm.cpp

@@ -73,6 +73,17 @@ TEST_CASE("weights after 50 steps do not depend on the instruction set", "[bits]
   }
 }
 
+TEST_CASE("tf32 has bits of its own, the same for every number of threads", "[bits]") {
+  const Outcome one = train(true, 20, 24, {.precision = "tf32", .threads = 1});
+  CHECK(one.hash != train(true, 20, 24, {.threads = 1}).hash);
+  for (const int threads : {1, 2, 3, 4}) {
+    INFO(threads << " threads");
+    CHECK(train(true, 20, 24, {.precision = "tf32", .threads = threads}).hash == one.hash);
+  }
+  CHECK_THROWS_WITH(train(true, 1, 24, {.precision = "tf16"}),
+                    Catch::Contains("[precision] expected fp32 or tf32, found 'tf16'"));
+}
+
 TEST_CASE("the fused form has the bits of the decomposed one", "[bits]") {
   for (const bool convolutional : {false, true}) {
     const std::int64_t batch = convolutional ? 17 : 40;

@@ -23,7 +23,9 @@ std::vector<int> chains(const Graph& g) {
   return counts;
 }
 
-RowSet rows_of(const std::string& providers, DType dtype = DType::f32) { return {backend("cpu"), providers, dtype, 2}; }
+RowSet rows_of(const std::string& providers, DType dtype = DType::f32) {
+  return {backend("cpu"), {.providers = providers, .threads = 2, .dtype = dtype}};
+}
 
 Array numbers(const TensorSpec& spec, std::uint64_t seed) {
   std::mt19937_64 rng(seed);

@@ -96,8 +96,9 @@ class RowTest {
     const std::vector<Array> wide = widened(in);
     const RowRun exact = run_reference(c.op, wide, control);
     if (run.control.halt != exact.control.halt) report(c, seed, "halt differs from the reference's");
-    const Comparison comparison =
-        c.integers ? compare_bits(run.out, exact.out) : compare_bounded(c.op, wide, run.out, exact.out, control);
+    const Comparison comparison = c.integers && row_.precision == Precision::fp32
+                                      ? compare_bits(run.out, exact.out)
+                                      : compare_bounded(c.op, wide, run.out, exact.out, control, row_.precision);
     tally_.worst = std::max(tally_.worst, comparison.worst);
     if (comparison.worst > 1) report(c, seed, comparison.fault);
   }
@@ -164,8 +165,10 @@ void check_rows(std::string_view provider) {
       continue;  // that one needs the user's definition
     ++rows;
     const Tally t = RowTest(row).run();
-    table += fmt::format("{:26} {:5} {:8} {:7} {:5} {:6} {:8} {:>9} {:7.2f}\n", op::name_of(row.op), t.fixed,
-                         t.executed, t.refused, t.near_edge, t.many_chunks, t.integers,
+    table += fmt::format("{:26} {:5} {:8} {:7} {:5} {:6} {:8} {:>9} {:7.2f}\n",
+                         std::string(op::name_of(row.op)) +
+                             (row.precision == Precision::fp32 ? "" : " " + std::string(name_of(row.precision))),
+                         t.fixed, t.executed, t.refused, t.near_edge, t.many_chunks, t.integers,
                          row.canonical && row.provider != "reference" ? "same bits" : fmt::format("{:.3f}", t.worst),
                          t.seconds);
     for (const auto& [why, count] : t.reasons) table += fmt::format("    refused {:5}  {}\n", count, why);

@@ -41,15 +41,18 @@ Epilogue epilogue(Draw& d, const Wish& w, bool pool_fits, bool gradient) {
 
 Case random_conv2d(Draw& d, const Wish& w, op::Kind kind) {
   const bool filter_gradient = kind == op::kind_of<op::Conv2dGradFilter>, forward = kind == op::kind_of<op::Conv2d>;
-  const std::int64_t kh = d.of({1, 1, 2, 3, 3, 3, 4, 5}), kw = d.chance(0.7) ? kh : d.between(1, 5);
+  // The commonest convolution, which some rows take alone.
+  const bool plain = d.chance(0.3);
+  const std::int64_t kh = plain ? 3 : d.of({1, 1, 2, 3, 3, 3, 4, 5}),
+                     kw = plain || d.chance(0.7) ? kh : d.between(1, 5);
   op::Conv2d o;
-  if (d.chance(0.35)) o.stride = {d.small(1, 3), d.small(1, 3)};
-  if (d.chance(0.25)) o.dilation = {d.small(1, 3), d.small(1, 2)};
+  if (!plain && d.chance(0.35)) o.stride = {d.small(1, 3), d.small(1, 3)};
+  if (!plain && d.chance(0.25)) o.dilation = {d.small(1, 3), d.small(1, 2)};
   if (d.chance(0.5)) {
     const int most_h = static_cast<int>(kh) / 2 + 1, most_w = static_cast<int>(kw) / 2 + 1;
     o.pad = {d.small(0, most_h), d.small(0, most_h), d.small(0, most_w), d.small(0, most_w)};
   }
-  if (d.chance(0.25)) o.groups = d.small(2, 4);
+  if (!plain && d.chance(0.25)) o.groups = d.small(2, 4);
   std::int64_t cg = d.extent(o.groups > 1 ? 20 : kh * kw == 1 ? 1100 : 140), kg = d.extent(o.groups > 1 ? 20 : 140);
   std::int64_t n = d.extent(12), h = d.extent(20), wide = d.extent(40);
   if (o.groups > 1 && d.chance(0.3)) cg = 1;  // depthwise
@@ -66,6 +69,12 @@ Case random_conv2d(Draw& d, const Wish& w, op::Kind kind) {
     kg = d.extent(20);
     h = d.between(1, 6);
     wide = d.between(1, 8);
+  }
+  if (plain) {
+    cg = std::max<std::int64_t>(cg, 8);
+    kg = std::max<std::int64_t>(kg, 8);
+    h = std::max<std::int64_t>(h, 6);
+    wide = std::max<std::int64_t>(wide, 6);
   }
   const std::int64_t reach_h = (kh - 1) * o.dilation.h + 1, reach_w = (kw - 1) * o.dilation.w + 1;
   h = std::max(h, reach_h - o.pad.top - o.pad.bottom);

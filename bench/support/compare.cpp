@@ -27,7 +27,8 @@ class Contender {
       : name_(name),
         is_device_(device_name(name)),
         backend_(&backend(is_device_ ? name : o.device)),
-        rows_(*backend_, is_device_ ? "" : name, DType::f32, o.threads) {}
+        precision_(precision_of(o.precision)),
+        rows_(*backend_, {.precision = o.precision, .providers = is_device_ ? "" : name, .threads = o.threads}) {}
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const Backend& device() const { return *backend_; }
 
@@ -43,7 +44,7 @@ class Contender {
     }
     std::string why = "no row for this operation";
     for (const Kernel& row : backend_->kernels()) {
-      if (row.op != p.problem.kind || row.provider != name_) continue;
+      if (row.op != p.problem.kind || row.provider != name_ || row.precision > precision_) continue;
       Bound bound = row.bind(p.problem, row);
       if (auto* step = std::get_if<Step>(&bound)) return std::pair{name_, std::move(*step)};
       why = std::get<Refusal>(bound).why;
@@ -59,6 +60,7 @@ class Contender {
   std::string name_;
   bool is_device_;
   const Backend* backend_;
+  Precision precision_;
   RowSet rows_;
 };
 

@@ -12,6 +12,7 @@ struct CompareOptions {
   /// Providers ("cpu.avx512"), or devices ("cpu"), which stand for the row that they would choose.
   std::vector<std::string> names;
   std::string device = "auto";  // of the providers
+  std::string precision = "fp32";
   int threads = 1;
   int rounds = 15;
   double alive = 0.04;

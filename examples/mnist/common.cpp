@@ -47,7 +47,7 @@ std::string check_device(const std::string& value) {
 }
 
 std::string check_precision(const std::string& value) {
-  return value == "fp32" ? "" : "only fp32 exists yet, found " + value;
+  return value == "fp32" || value == "tf32" ? "" : "expected fp32 or tf32, found " + value;
 }
 
 std::string check_rate(const std::string& value) {
@@ -82,7 +82,8 @@ void describe(CLI::App& app, Flags& f) {
       ->capture_default_str();
   app.add_option("--provider", f.provider,
                  "Kernels to use, for all ops or by op: cpu.eigen, or conv2d=cpu.eigen,*=cpu.avx2");
-  app.add_option("--precision", f.precision, "Arithmetic: fp32")
+  app.add_option("--precision", f.precision,
+                 "Arithmetic: fp32, in canonical order, or tf32, where products may be transformed")
       ->check(validator(check_precision))
       ->capture_default_str();
   app.add_option("--threads", f.threads, "Threads on the CPU; 0 for one per core")

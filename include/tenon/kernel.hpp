@@ -82,6 +82,15 @@ struct Edges {
   std::int32_t sizes[6] = {};
 };
 
+/// Classes of arithmetic, the most exact first. A program binds rows of its own class and of those before it.
+enum class Precision : std::uint8_t {
+  fp32,  // fp32 products and sums
+  tf32   // fp32 storage; products may be rounded, split or transformed, within the bound that the kernel publishes
+};
+[[nodiscard]] const char* name_of(Precision);
+/// Throws UsageError that lists what there is.
+[[nodiscard]] Precision precision_of(const std::string& name);
+
 struct Kernel {
   op::Kind op = -1;
   std::string_view provider;  // "cpu.avx512"
@@ -90,6 +99,7 @@ struct Kernel {
   Edges edges{};
   Bound (*bind)(const Problem&, const Kernel& row) = nullptr;
   const void* impl = nullptr;  // what several rows share: the table of an instruction set
+  Precision precision = Precision::fp32;
 };
 using KernelTable = std::vector<Kernel>;
 

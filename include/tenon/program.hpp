@@ -19,6 +19,17 @@ namespace tenon {
 
 class Predictor;
 
+/// Where and how a program runs.
+struct Options {
+  std::string device = "auto";     // auto | cpu | cuda[:N]
+  std::string precision = "fp32";  // fp32 | tf32: see Precision in kernel.hpp
+  std::string providers{};         // "cpu.eigen", "conv2d=cpu.eigen,*=cpu.avx2"; empty: TENON_PROVIDERS, else the best
+  int threads = 0;                 // 0: OMP_NUM_THREADS, else one per core
+  std::uint64_t seed = 0;
+  DType dtype = DType::f32;  // f64 runs on the reference provider only
+  bool fuse = true;
+};
+
 /// A function of named inputs to named outputs, and the parameters it owns. Copies share the parameters.
 class Model {
  public:
@@ -34,7 +45,7 @@ class Model {
   /// Architecture as JSON, where the model can be written down.
   [[nodiscard]] std::string config() const { return config_ ? config_() : std::string{}; }
   /// Thread-safe prediction. Inputs must be known: from compile(), fit() or load().
-  [[nodiscard]] Predictor predictor(const std::string& device = "auto", int threads = 0) const;
+  [[nodiscard]] Predictor predictor(const Options& run = {}) const;
 
   [[nodiscard]] ModelInputs& inputs() const { return *inputs_; }
 
@@ -76,17 +87,6 @@ struct ParameterGroup {
   std::string match;
   float lr_scale = 1.f;
   std::optional<float> weight_decay{};
-};
-
-/// Where and how a program runs.
-struct Options {
-  std::string device = "auto";     // auto | cpu | cuda[:N]
-  std::string precision = "fp32";  // fp32
-  std::string providers{};         // "cpu.eigen", "conv2d=cpu.eigen,*=cpu.avx2"; empty: TENON_PROVIDERS, else the best
-  int threads = 0;                 // 0: OMP_NUM_THREADS, else one per core
-  std::uint64_t seed = 0;
-  DType dtype = DType::f32;  // f64 runs on the reference provider only
-  bool fuse = true;
 };
 
 struct CompileOptions {

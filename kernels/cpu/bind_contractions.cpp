@@ -179,6 +179,31 @@ std::optional<Refusal> refuse_large(const Conv2dPlan& c) {
   return std::nullopt;
 }
 
+Bound bind_conv2d_winograd(const Problem& p, const Kernel& row) {
+  const Microkernels& m = micro(row);
+  if (auto why = refuse_unless_f32(p, p.ins)) return *why;
+  Conv2dPlan c = conv_plan(p, m);
+  const ConvGeometry& g = c.g;
+  if (g.kh != 3 || g.kw != 3 || g.stride_h != 1 || g.stride_w != 1 || g.dilation_h != 1 || g.dilation_w != 1 ||
+      g.groups != 1)
+    return Refusal{"expects a 3x3 filter with stride 1, no dilation and one group"};
+  // The transforms cost the same for every channel; few channels leave little to multiply.
+  if (g.c < 8 || g.k < 8) return Refusal{"expects 8 channels and 8 filters or more"};
+  if (g.oh < 4 || g.ow < 4) return Refusal{"expects 4x4 outputs or more"};
+  const std::int64_t across = (g.ow + 3) / 4, down = (g.oh + 3) / 4, panel = 2 * m.width;
+  // Input tiles are whole: six rows and columns each, four apart.
+  const auto need_h = static_cast<std::int32_t>(4 * down + 2), need_w = static_cast<std::int32_t>(4 * across + 2);
+  c.padded = g.pad_top != 0 || g.pad_left != 0 || g.h < need_h || g.w < need_w;
+  c.padded_h = c.padded ? need_h : g.h;
+  c.padded_w = c.padded ? need_w : g.w;
+  // 512 KiB of transformed input, but two register tiles of pixels at least.
+  c.unit_block =
+      std::clamp<std::int64_t>(131072 / (36 * g.c), std::min<std::int64_t>(28, across * down), across * down);
+  c.images_block = 1;
+  return finish(c, m.conv2d_winograd, 36 * c.panels * panel * g.c, padded_floats(c) + 36 * c.unit_block * (g.c + panel),
+                0);
+}
+
 Bound bind_conv2d(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
   if (auto why = refuse_unless_f32(p, p.ins)) return *why;
@@ -258,6 +283,10 @@ void append_contraction_rows(KernelTable& table, const Microkernels& m) {
   table.push_back(row<op::MatMul>(m, bind_matmul, gemm));
   table.push_back(row<op::MatMulGradA>(m, bind_matmul_grad_a, gemm));
   table.push_back(row<op::MatMulGradB>(m, bind_matmul_grad_b, gemm));
+  Kernel winograd = row<op::Conv2d>(m, bind_conv2d_winograd, conv);
+  winograd.canonical = false;
+  winograd.precision = Precision::tf32;
+  if (m.conv2d_winograd != nullptr) table.push_back(winograd);
   table.push_back(row<op::Conv2d>(m, bind_conv2d, conv));
   table.push_back(row<op::Conv2dGradInput>(m, bind_conv2d_grad_input, conv));
   table.push_back(row<op::Conv2dGradFilter>(m, bind_conv2d_grad_filter, conv));

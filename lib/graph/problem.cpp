@@ -49,4 +49,12 @@ std::string Problem::str() const {
   return text;
 }
 
+const char* name_of(Precision p) { return p == Precision::fp32 ? "fp32" : "tf32"; }
+
+Precision precision_of(const std::string& name) {
+  for (const Precision p : {Precision::fp32, Precision::tf32})
+    if (name == name_of(p)) return p;
+  throw UsageError(fmt::format("[precision] expected fp32 or tf32, found '{}'", name));
+}
+
 }  // namespace tenon

@@ -42,10 +42,12 @@ bool known_op(const std::string& name) {
 
 }  // namespace
 
-RowSet::RowSet(const Backend& backend, const std::string& wanted, DType dtype, int threads)
-    : backend_(&backend), threads_(threads) {
+RowSet::RowSet(const Backend& backend, const Options& run)
+    : backend_(&backend),
+      threads_(run.threads > 0 ? run.threads : backend.default_threads()),
+      precision_(precision_of(run.precision)) {
   const char* environment = std::getenv("TENON_PROVIDERS");
-  const std::string providers = wanted.empty() && environment != nullptr ? environment : wanted;
+  const std::string providers = run.providers.empty() && environment != nullptr ? environment : run.providers;
   std::set<std::string> known;
   for (const Kernel& k : backend.kernels()) known.insert(std::string(k.provider));
   for (const std::string& rule : split(providers, ',')) {
@@ -58,8 +60,8 @@ RowSet::RowSet(const Backend& backend, const std::string& wanted, DType dtype, i
           fmt::format("[provider] no '{}' on {}; there are: {}", provider, backend.name(), fmt::join(known, ", ")));
     rules_.emplace_back(op, provider);
   }
-  if (dtype == DType::f64 && rules_.empty()) rules_.emplace_back("*", "reference");
-  canonical_ = backend.canonical();
+  if (run.dtype == DType::f64 && rules_.empty()) rules_.emplace_back("*", "reference");
+  canonical_ = backend.canonical() && precision_ == Precision::fp32;
   for (const auto& [op, provider] : rules_)
     for (const Kernel& k : backend.kernels())
       if (k.provider == provider && !k.canonical) canonical_ = false;
@@ -74,7 +76,7 @@ std::vector<const Kernel*> RowSet::candidates(op::Kind kind, std::string_view op
   for (const auto& [op, provider] : rules_)
     if (op == "*" && wanted.empty()) wanted = provider;
   for (const Kernel& k : backend_->kernels()) {
-    if (k.op != kind) continue;
+    if (k.op != kind || k.precision > precision_) continue;
     const bool named = k.provider == wanted;
     // fp32 binds canonical rows unless the user names a provider, or the machine has none.
     if (!named && canonical_ && !k.canonical) continue;

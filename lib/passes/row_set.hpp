@@ -8,6 +8,7 @@
 
 #include "tenon/backend.hpp"
 #include "tenon/kernel.hpp"
+#include "tenon/program.hpp"
 
 namespace tenon {
 
@@ -22,16 +23,15 @@ struct Match {
 
 class RowSet {
  public:
-  /// `providers`: empty for TENON_PROVIDERS, "cpu.eigen" or "conv2d=cpu.eigen,*=cpu.avx2"; `threads`: at most so many
-  /// will run what is bound. Throws UsageError for an unknown op or provider.
-  RowSet(const Backend& backend, const std::string& providers, DType dtype, int threads);
+  /// Reads providers, precision, dtype and threads. Throws UsageError for an unknown op, provider or precision.
+  RowSet(const Backend& backend, const Options& run);
 
   /// The first row that takes the problem. Throws UsageError that lists every refusal.
   [[nodiscard]] Match bind(Problem, const op::AnyOp&) const;
   /// True where a row that the user would expect takes the problem: not one that only stands in.
   [[nodiscard]] bool accepts(Problem, const op::AnyOp&) const;
-  /// Every binding is canonical: `fp32`; else `fp32 (any order)`.
-  [[nodiscard]] bool canonical() const noexcept { return canonical_; }
+  /// fp32, but not every binding is canonical.
+  [[nodiscard]] bool any_order() const noexcept { return precision_ == Precision::fp32 && !canonical_; }
   [[nodiscard]] bool named() const noexcept { return !rules_.empty(); }
 
  private:
@@ -41,6 +41,7 @@ class RowSet {
   const Backend* backend_;
   std::vector<std::pair<std::string, std::string>> rules_;  // op name or "*", provider
   std::int32_t threads_;
+  Precision precision_;
   bool canonical_ = true;
 };
 

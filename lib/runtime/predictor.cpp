@@ -29,11 +29,12 @@ struct Predictor::Impl {
     std::vector<std::unique_ptr<Context>> idle;
   };
 
-  Impl(Model m, const std::string& device_name, int wanted_threads)
+  Impl(Model m, const Options& run)
       : model(std::move(m)),
-        device(backend(device_name)),
-        threads(wanted_threads > 0 ? wanted_threads : device.default_threads()),
-        rows(device, "", model.parameters().dtype(), threads) {
+        device(backend(run.device)),
+        threads(run.threads > 0 ? run.threads : device.default_threads()),
+        rows(device, run) {
+    options.run = run;
     options.inputs = model.inputs().specs;
   }
 
@@ -93,10 +94,12 @@ std::vector<Array> Predictor::operator()(const std::vector<Array>& inputs) const
   return out;
 }
 
-Predictor Model::predictor(const std::string& device, int threads) const {
+Predictor Model::predictor(const Options& run) const {
   if (inputs().specs.empty()) reject("predictor", "inputs are not known yet: compile, fit or load the model first");
   declare_parameters(*this, DType::f32);
-  return Predictor(std::make_shared<Predictor::Impl>(*this, device, threads));
+  Options with_dtype = run;
+  with_dtype.dtype = parameters().dtype();
+  return Predictor(std::make_shared<Predictor::Impl>(*this, with_dtype));
 }
 
 }  // namespace tenon

@@ -66,7 +66,7 @@ struct Program::Impl {
         options(std::move(o)),
         device(backend(options.run.device)),
         threads(options.run.threads > 0 ? options.run.threads : device.default_threads()),
-        rows(device, options.run.providers, options.run.dtype, threads) {
+        rows(device, options.run) {
     control.seed = options.run.seed;
   }
 
@@ -194,7 +194,7 @@ Program compile(const Model& model, CompileOptions o) {
   if (o.accumulate < 1) reject("compile", "accumulate is 1 or more, found {}", o.accumulate);
   if (o.clip_norm < 0.f) reject("compile", "clip_norm is 0 or more, found {}", o.clip_norm);
   if (o.run.threads < 0) reject("compile", "threads are 0 or more, found {}", o.run.threads);
-  if (o.run.precision != "fp32") reject("precision", "there is fp32, found '{}'", o.run.precision);
+  (void)precision_of(o.run.precision);
   if (o.run.dtype != DType::f32 && o.run.dtype != DType::f64)
     reject("compile", "parameters are f32 or f64, found {}", name_of(o.run.dtype));
   model.inputs().specs = o.inputs;
@@ -306,7 +306,7 @@ std::string Program::banner() const {
   const Impl& p = *impl_;
   return fmt::format("{}: {}, {} thread{}; {}{}", p.device.name(), p.device.description(), p.threads,
                      p.threads == 1 ? "" : "s", p.options.run.dtype == DType::f64 ? "fp64" : p.options.run.precision,
-                     p.rows.canonical() ? "" : " (any order)");
+                     p.rows.any_order() ? " (any order)" : "");
 }
 
 std::size_t Program::arena_bytes() const {

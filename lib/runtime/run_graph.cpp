@@ -21,7 +21,7 @@ std::vector<Array> run_graph(const Graph& graph, const std::vector<ValueId>& wan
   prune(g);
   Backend& device = backend(options.device == "auto" ? "cpu" : options.device);
   const int threads = options.threads > 0 ? options.threads : device.default_threads();
-  Plan plan = make_plan(g, RowSet(device, options.providers, options.dtype, threads));
+  Plan plan = make_plan(g, RowSet(device, options));
 
   Array arena(DType::u8, {plan.arena_bytes});
   Slabs slabs;

@@ -5,6 +5,8 @@
 //   pointwise         24 u |y|, with |y| replaced by the largest intermediate where the formula subtracts
 //   softmax           4 u p (|x - m| + log2 n + 5); its logarithm and the losses the same, absolute
 //   moves, max, min   exact
+//   conv2d in tf32    8 (sqrt(C) + 10) u S, C channels, S = the transformed sum over absolute values where the
+//                     convolution may be computed by F(4x4, 3x3) (error_bound_winograd.cpp)
 //
 // Here: contractions, pointwise operations, updates, and which bound an operation has. The softmax family is in
 // error_bound_rows.cpp.
@@ -37,19 +39,47 @@ double stretch(op::UnaryFn fn, float alpha, double y) {
   }
 }
 
+/// What takes the place of the sum over absolute values where the convolution is transformed: with bias, through the pool.
+Array transformed_sums(const Work& w, op::Conv2d c, const In& operands) {
+  const bool pool = c.epilogue.pool;
+  c.epilogue = {};
+  const Shape full = w.run(c, {operands[0], operands[1]})[0].shape();
+  const Array sums = winograd_sums(c, operands[0], operands[1], full);
+  const std::int64_t filters = full[3], step = pool ? 2 : 1;
+  const Shape& y = w.exact[0].shape();
+  return map(w.exact[0], [&](std::size_t i) {
+    const auto at = static_cast<std::int64_t>(i);
+    const std::int64_t k = at % filters, ox = at / filters % y[2], oy = at / filters / y[2] % y[1],
+                       n = at / filters / y[2] / y[1];
+    double largest = 0;
+    for (std::int64_t r = 0; r < step; ++r)
+      for (std::int64_t s = 0; s < step; ++s)
+        largest = std::max(largest, sums.at(((n * full[1] + oy * step + r) * full[2] + ox * step + s) * filters + k));
+    return largest + (operands.size() > 2 ? operands[2].at(k) : 0);
+  });
+}
+
 /// conv2d and matmul: the sum over absolute values through bias and pool, then the activation and dropout's scale.
 template <class Contraction>
 std::vector<Array> contraction(const Work& w, Contraction c) {
   const op::Epilogue e = c.epilogue;
   c.epilogue.activation = op::UnaryFn::identity;
   c.epilogue.dropout = 0.f;
-  const Array sum = w.run(c, w.absolute_in())[0];
+  const In operands = w.absolute_in();
+  Array sum = w.run(c, operands)[0];
+  double factor = w.sum_factor();
+  if constexpr (std::is_same_v<Contraction, op::Conv2d>) {
+    if (w.precision == Precision::tf32 && winograd_takes(c, w.in[1].shape())) {
+      sum = transformed_sums(w, c, operands);
+      factor = 8 * (std::sqrt(static_cast<double>(w.in[0].shape()[3])) + 10) * u;
+    }
+  }
   const auto s = f64(sum), y = f64(w.exact[0]);
   const double scale = 1 / (1 - static_cast<double>(e.dropout));
   const double own = e.activation == op::UnaryFn::elu ? std::abs(static_cast<double>(e.alpha)) : 0;
   std::vector<Array> bounds{map(w.exact[0], [&](std::size_t i) {
-    return scale * (w.sum_factor() * s[i] * stretch(e.activation, e.alpha, y[i]) + 24 * u * own) +
-           24 * u * std::abs(y[i]) + floor_;
+    return scale * (factor * s[i] * stretch(e.activation, e.alpha, y[i]) + 24 * u * own) + 24 * u * std::abs(y[i]) +
+           floor_;
   })};
   if (e.saves_mask()) bounds.emplace_back();
   return bounds;
@@ -274,8 +304,8 @@ double reduction_length(const op::AnyOp& any, const std::vector<TensorSpec>& in,
 }
 
 std::vector<Array> error_bounds(const op::AnyOp& any, const std::vector<Array>& in, const std::vector<Array>& exact,
-                                const Control& control) {
-  const bound::Work w{any, in, exact, control, reduction_length(any, specs_of(in), specs_of(exact))};
+                                const Control& control, Precision precision) {
+  const bound::Work w{any, in, exact, control, reduction_length(any, specs_of(in), specs_of(exact)), precision};
   return std::visit(bound::BoundOf{w}, any);
 }
 

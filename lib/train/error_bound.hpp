@@ -40,6 +40,7 @@ struct Work {
   const In &in, &exact;
   const Control& control;
   double terms;
+  Precision precision;
 
   [[nodiscard]] double sum_factor() const { return 8 * (std::sqrt(terms) + 2) * u; }
   /// The operation on other operands.
@@ -64,6 +65,11 @@ struct Work {
     return bounds;
   }
 };
+
+/// True where a row of precision tf32 may take the convolution by F(4x4, 3x3).
+[[nodiscard]] bool winograd_takes(const op::Conv2d&, const Shape& filter);
+/// Its sums over absolute values, in the shape of the output before any pool.
+[[nodiscard]] Array winograd_sums(const op::Conv2d&, const Array& x, const Array& filter, const Shape& y);
 
 /// Softmax, or its logarithm, of the last axis.
 [[nodiscard]] Array softmax(const Array& logits, const Array& y, bool log);

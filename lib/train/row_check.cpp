@@ -218,8 +218,8 @@ class MaskRule {
 }  // namespace
 
 Comparison compare_bounded(const op::AnyOp& any, const std::vector<Array>& in, const std::vector<Array>& found,
-                           const std::vector<Array>& exact, const Control& control) {
-  const std::vector<Array> bounds = error_bounds(any, in, exact, control);
+                           const std::vector<Array>& exact, const Control& control, Precision precision) {
+  const std::vector<Array> bounds = error_bounds(any, in, exact, control, precision);
   std::optional<MaskRule> rule;
   if (const op::Epilogue* e = masked_epilogue(any)) rule.emplace(any, *e, in, exact[1], bounds[0], control);
   Comparison c;

@@ -33,10 +33,11 @@ struct RowRun {
 /// The operation on the provider `reference`, in the operands' own precision. Throws UsageError where that refuses.
 [[nodiscard]] RowRun run_reference(const op::AnyOp&, const std::vector<Array>& in, const Control&, int threads = 1);
 
-/// Largest |found - exact| allowed, element by element, for the f32 outputs of an operation that sums in any order; an empty
-/// array where an output has to be exact. `in` and `exact` are f64 (error_bound.cpp says where the bounds come from).
+/// Largest |found - exact| allowed, element by element, for the f32 outputs of an operation that sums in any order, on a row
+/// of the given precision; an empty array where an output has to be exact. `in` and `exact` are f64 (error_bound.cpp says where the bounds come from).
 [[nodiscard]] std::vector<Array> error_bounds(const op::AnyOp&, const std::vector<Array>& in,
-                                              const std::vector<Array>& exact, const Control&);
+                                              const std::vector<Array>& exact, const Control&,
+                                              Precision precision = Precision::fp32);
 
 /// Terms of the sums that an operation forms: 1 for pointwise ones.
 [[nodiscard]] double reduction_length(const op::AnyOp&, const std::vector<TensorSpec>& in,
@@ -52,6 +53,6 @@ struct Comparison {
 /// Within the bounds of `exact`; integer outputs equal, but for what ties and gates that lie within the bound allow.
 [[nodiscard]] Comparison compare_bounded(const op::AnyOp&, const std::vector<Array>& in,
                                          const std::vector<Array>& found, const std::vector<Array>& exact,
-                                         const Control&);
+                                         const Control&, Precision precision = Precision::fp32);
 
 }  // namespace tenon

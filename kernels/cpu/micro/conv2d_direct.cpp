@@ -9,6 +9,7 @@
 // Error: (min(terms, 1024) + log2 of the chunks + 1) * 2^-24 * sum |x w| at most, before the activation.
 #include <omp.h>
 
+#include "kernels/cpu/micro/conv2d_pooled.hpp"
 #include "kernels/cpu/micro/conv2d_tile.hpp"
 
 namespace tenon::cpu::TENON_ISA {
@@ -53,30 +54,7 @@ TENON_INLINE void store_row(const Conv2dPlan& p, const float* z, const float* bi
   });
 }
 
-/// The first largest of a window, or its first NaN, and where it is.
-struct Winner {
-  Vf value;
-  Vi position;
-};
-TENON_INLINE Winner winner_of(const Vf* v) {
-  Winner best{v[0], Vi{}};
-  for (int i = 1; i < 4; ++i) {
-    const Vi wins = v[i] > best.value;
-    best = {wins ? v[i] : best.value, wins ? Vi{} + i : best.position};
-  }
-  // NaN is rare, and every comparison with it false: it has its own way.
-  if (__builtin_expect(Simd::any(Simd::unordered(v[0], v[1]) | Simd::unordered(v[2], v[3])), 0)) {
-    best = {v[0], Vi{}};
-    for (int i = 1; i < 4; ++i) {
-      const Vi wins = (v[i] > best.value) | ((v[i] != v[i]) & (best.value == best.value));
-      best = {wins ? v[i] : best.value, wins ? Vi{} + i : best.position};
-    }
-  }
-  return best;
-}
-
-/// y and mask of one pooled row from two rows of z. The activation is relu or none: relu of the largest is the largest
-/// relu, and the winner of a window without a positive value does not count.
+/// y and mask of one pooled row from two rows of z.
 template <bool relu>
 TENON_INLINE void store_pooled(const Conv2dPlan& p, const float* z, const float* bias, std::int64_t k,
                                std::int64_t count, float* y, std::uint8_t* mask) {
@@ -89,11 +67,7 @@ TENON_INLINE void store_pooled(const Conv2dPlan& p, const float* z, const float*
                  lanes.load(window + below + panel)};
       if (bias != nullptr)
         for (Vf& each : v) each += b;
-      Winner best = winner_of(v);
-      if (relu) {
-        const Vi dead = best.value <= Vf{};
-        best = {dead ? Vf{} : best.value, dead ? Vi{} + std::int32_t{op::Epilogue::killed} : best.position};
-      }
+      const Winner best = gated(winner_of(v), relu);
       lanes.store(y + px * p.g.k + k + j, best.value);
       if (mask != nullptr) store_bytes(mask + px * p.g.k + k + j, narrow(best.position), count - j);
     }

@@ -176,6 +176,7 @@ const EigenKernels eigen_table = {
                .gemm = nullptr,
                .conv2d_direct = nullptr,
                .conv2d_depthwise = nullptr,
+               .conv2d_winograd = nullptr,
                .conv2d_grad_input = nullptr,
                .conv2d_grad_input_dense = nullptr,
                .conv2d_grad_filter = nullptr,

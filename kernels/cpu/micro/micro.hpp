@@ -13,7 +13,7 @@ namespace tenon::cpu {
 // clang-format off
 #define TENON_MICROKERNELS(X)                                                                              \
   /* GemmGeometry       */ X(gemm)                                                                         \
-  /* Conv2dPlan         */ X(conv2d_direct) X(conv2d_depthwise) X(conv2d_grad_input)                      \
+  /* Conv2dPlan         */ X(conv2d_direct) X(conv2d_depthwise) X(conv2d_winograd) X(conv2d_grad_input)   \
                             X(conv2d_grad_input_dense) X(conv2d_grad_filter)                               \
   /* BiasGeometry       */ X(bias_add) X(bias_grad)                                                        \
   /* UnaryGeometry      */ X(unary) X(unary_grad)                                                          \
