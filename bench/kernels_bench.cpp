@@ -26,8 +26,7 @@ struct Flags {
 };
 
 void describe(CLI::App& app, Flags& f) {
-  app.add_option("--compare", f.compare,
-                 "Providers or devices, two or more: print one Markdown table with their ratios")
+  app.add_option("--compare", f.compare, "Providers or devices: print one Markdown table with their ratios")
       ->delimiter(',')
       ->type_name("A,B");
   app.add_option("--filter", f.filter, "Regular expression that a name operation/problem has to match somewhere")
@@ -145,8 +144,6 @@ int main(int argc, char** argv) {
     const std::vector<std::string> extras = app.remaining();
     for (const std::string& e : extras)
       if (!e.starts_with("--benchmark_")) throw UsageError(fmt::format("[command line] unknown flag '{}'", e));
-    if (flags.compare.size() == 1)
-      throw UsageError(fmt::format("[--compare] expects two or more names, found '{}'", flags.compare[0]));
     if (!flags.compare.empty() && !extras.empty())
       throw UsageError(fmt::format("[--compare] does not run Google Benchmark, found '{}'", extras[0]));
     const Backend& device = backend(flags.device);

@@ -1,4 +1,6 @@
-// Every operation that has a kernel, in the forms that kernels treat apart, at about a million elements.
+// Every operation that has a kernel, in the forms that kernels treat apart, at about a million elements, and the
+// contractions of two known networks.
+#include "bench/support/network_shapes.hpp"
 #include "bench/support/problems.hpp"
 #include "tests/case_forms.hpp"
 
@@ -46,6 +48,22 @@ void add_contractions(List& list) {
       list.add(label, form::matmul_grad_a(m, 512, 512, 512));
       list.add(label, form::matmul_grad_b(m, 512, 512, 512));
     }
+}
+
+void add_networks(List& list) {
+  for (const ConvShape& s : network_convs) {
+    const op::Conv2d conv{.stride = {s.stride, s.stride}, .pad = {s.pad, s.pad, s.pad, s.pad}, .groups = s.groups};
+    const Shape x{s.batch, s.side, s.side, s.channels};
+    const Shape filter{s.kernel, s.kernel, s.channels / s.groups, s.filters};
+    list.add(s.label, form::conv2d(conv, x, filter));
+    list.add(s.label, form::conv2d_grad_filter(conv, x, filter));
+    if (!s.first) list.add(s.label, form::conv2d_grad_input(conv, x, filter));
+  }
+  for (const MatMulShape& s : network_matmuls) {
+    list.add(s.label, form::matmul({}, s.m, s.n, s.k));
+    list.add(s.label, form::matmul_grad_a({}, s.m, s.n, s.k));
+    list.add(s.label, form::matmul_grad_b({}, s.m, s.n, s.k));
+  }
 }
 
 void add_pointwise(List& list) {
@@ -132,6 +150,7 @@ void add_updates(List& list) {
 std::vector<BenchProblem> general_problems() {
   List list;
   add_contractions(list);
+  add_networks(list);
   add_pools(list);
   add_pointwise(list);
   add_rows(list);
