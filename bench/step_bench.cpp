@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "bench/support/models.hpp"
 #include "bench/support/program.hpp"
 #include "tenon/backend.hpp"
 #include "tenon/data.hpp"
@@ -44,22 +45,6 @@ void describe(CLI::App& app, Flags& f) {
   app.add_flag("--json", f.json, "Print one JSON object");
 }
 
-nn::Sequential make_cnn() {
-  return nn::Sequential{nn::Conv2d{.filters = 32, .kernel = {3, 3}, .activation = relu},
-                        nn::Conv2d{.filters = 64, .kernel = {3, 3}, .activation = relu},
-                        nn::MaxPool2d{.window = {2, 2}},
-                        nn::Dropout{.rate = 0.25f},
-                        nn::Flatten{},
-                        nn::Dense{.units = 128, .activation = relu},
-                        nn::Dropout{.rate = 0.5f},
-                        nn::Dense{.units = 10, .activation = softmax}};
-}
-
-nn::Sequential make_mlp() {
-  return nn::Sequential{nn::Flatten{}, nn::Dense{.units = 400, .activation = relu},
-                        nn::Dense{.units = 400, .activation = relu}, nn::Dense{.units = 10}};
-}
-
 /// The CNN's targets, as its seed has them: 1 for the digit, 0 elsewhere.
 Dataset one_hot(const Dataset& digits) {
   const Array& labels = digits.targets().at(0).second.data;
@@ -87,7 +72,7 @@ Program make_program(const Flags& f, const Dataset& data) {
     c.metrics = {{.output = "", .criterion = error_rate}};
   }
   c.run = {.device = f.device, .precision = f.precision, .providers = f.provider, .threads = f.threads, .seed = f.seed};
-  return compile(cnn ? make_cnn() : make_mlp(), std::move(c));
+  return compile(bench::make_net(f.model), std::move(c));
 }
 
 struct Timing {
