@@ -17,7 +17,7 @@ using namespace tenon;
 using Clock = std::chrono::steady_clock;
 
 struct Flags {
-  std::string model = "cnn", device = "auto";
+  std::string model = "cnn", precision = "fp32", device = "auto";
   std::optional<std::string> data_folder;
   std::int64_t batch = 500, steps = 100, warmup = 10;
   int threads = 0;
@@ -29,6 +29,7 @@ void describe(CLI::App& app, Flags& f) {
   app.add_option("--model", f.model, "cnn or mlp")->check(CLI::IsMember({"cnn", "mlp"}))->capture_default_str();
   app.add_option("--data-folder", f.data_folder, "Folder with MNIST's four files, or whose subfolder mnist has them");
   app.add_option("--batch", f.batch, "Images in a call")->check(CLI::Range(1, 60000))->capture_default_str();
+  app.add_option("--precision", f.precision, "Arithmetic: fp32 or tf32")->capture_default_str();
   app.add_option("--device", f.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--threads", f.threads, "Threads on the CPU; 0 for one per core")
       ->check(CLI::Range(0, 1024))
@@ -71,17 +72,18 @@ void report(const Flags& f, const std::vector<double>& times, const std::string&
   const double spread = bench::quantile(times, 0.9) - bench::quantile(times, 0.1);
   const double images = 1e3 * static_cast<double>(f.batch) / median;
   const Backend& device = backend(f.device);
-  const std::string banner = fmt::format("{}: {}, {} threads; fp32", device.name(), device.description(), f.threads);
+  const std::string banner =
+      fmt::format("{}: {}, {} threads; {}", device.name(), device.description(), f.threads, f.precision);
   if (!f.json) {
     fmt::print("{}\n{} batch {}: median {:.3f} ms, min {:.3f}, spread (p90-p10) {:.3f}, {:.0f} images/s, {} calls\n",
                banner, f.model, f.batch, median, least, spread, images, f.steps);
     return;
   }
-  const nlohmann::ordered_json out{{"program", "tenon"},     {"model", f.model},        {"mode", "infer"},
-                                   {"batch", f.batch},       {"steps", f.steps},        {"warmup", f.warmup},
-                                   {"median_ms", median},    {"min_ms", least},         {"spread", spread},
-                                   {"images_per_s", images}, {"device", device.name()}, {"threads", f.threads},
-                                   {"precision", "fp32"},    {"banner", banner},        {"data", source}};
+  const nlohmann::ordered_json out{{"program", "tenon"},       {"model", f.model},        {"mode", "infer"},
+                                   {"batch", f.batch},         {"steps", f.steps},        {"warmup", f.warmup},
+                                   {"median_ms", median},      {"min_ms", least},         {"spread", spread},
+                                   {"images_per_s", images},   {"device", device.name()}, {"threads", f.threads},
+                                   {"precision", f.precision}, {"banner", banner},        {"data", source}};
   fmt::print("{}\n", out.dump());
 }
 
@@ -99,7 +101,8 @@ int main(int argc, char** argv) {
                       std::fprintf(stderr, "%s\n", line.c_str());
                     }});
     const Model model = make_model(flags, mnist.train);
-    const Predictor predict = model.predictor(flags.device, flags.threads);
+    const Predictor predict =
+        model.predictor({.device = flags.device, .precision = flags.precision, .threads = flags.threads});
     report(flags, run_calls(flags, predict, mnist.train), mnist.source);
   });
 }
