@@ -57,15 +57,49 @@ struct Attributes {
   std::string operator()(const op::Concat& o) const { return fmt::format(" axis {}", o.axis); }
   std::string operator()(const op::Transpose& o) const { return fmt::format(" ({})", fmt::join(o.perm, ",")); }
   std::string operator()(const op::Dropout& o) const { return fmt::format(" {} site {}", o.rate, o.site); }
+  std::string operator()(const op::PointwiseChain& o) const {
+    std::string text;
+    for (std::int32_t k = 0; k < o.count; ++k) {
+      const op::PointwiseChain::Instruction& i = o.code[k];
+      text += fmt::format(" {}({},{};{},{})", op::name_of(op::op_of(i)), i.a, i.b, i.alpha, i.beta);
+    }
+    return text;
+  }
+  std::string operator()(const op::Binary&) const { return ""; }  // its function is its name
+  std::string operator()(const op::CustomOp&) const { return ""; }
+
+// The members that name the attributes of all others, so that two cases with different ones never share a name.
+#define TENON_ATTRIBUTES(X)                                                                                          \
+  X(forward)                                                                                                         \
+  X(kernel) X(h) X(w) X(extent) X(shape) X(rows) X(ids_rank) X(rate) X(log) X(common) X(momentum) X(nesterov) X(rho) \
+      X(beta1) X(beta2) X(decoupled) X(epsilon) X(epsilon_inside) X(scale) X(max_norm)
+#define TENON_HAS(member) \
+  || requires { o.member; }
+#define TENON_NAME(member) \
+  if constexpr (requires { o.member; }) text += named(#member, o.member);
   std::string operator()(const auto& o) const {
-    if constexpr (requires { o.forward; })
-      return (*this)(o.forward);
-    else if constexpr (requires { o.log; })
-      return o.log ? " log" : "";
-    else if constexpr (requires { o.common; })
-      return fmt::format(" decay {} clipped {}", o.common.weight_decay, o.common.clipped);
+    static_assert(std::is_empty_v<std::decay_t<decltype(o)>> TENON_ATTRIBUTES(TENON_HAS),
+                  "an attribute is missing in TENON_ATTRIBUTES");
+    std::string text;
+    TENON_ATTRIBUTES(TENON_NAME)
+    return text;
+  }
+#undef TENON_ATTRIBUTES
+#undef TENON_HAS
+#undef TENON_NAME
+
+ private:
+  template <class T>
+  [[nodiscard]] std::string named(const char* name, const T& value) const {
+    if constexpr (std::is_arithmetic_v<T>)
+      return fmt::format(" {} {}", name, value);
     else
-      return "";
+      return (*this)(value);  // another operation, or one of the structs below
+  }
+  std::string operator()(const Hw& s) const { return fmt::format(" ({},{})", s.h, s.w); }
+  std::string operator()(const Shape& s) const { return " " + s.str(); }
+  std::string operator()(const op::UpdateCommon& o) const {
+    return fmt::format(" lr_scale {} decay {} clipped {}", o.lr_scale, o.weight_decay, o.clipped);
   }
 };
 

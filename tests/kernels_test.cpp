@@ -9,7 +9,9 @@
 #include <cstdlib>
 #include <limits>
 #include <map>
+#include <set>
 
+#include "kernels/cpu/rows.hpp"
 #include "lib/train/row_check.hpp"
 #include "tests/cases.hpp"
 #include "tests/support/catch.hpp"
@@ -18,6 +20,13 @@ namespace tenon::tests {
 namespace {
 
 constexpr int least_cases = 250, most_draws = 12000, nan_cases = 16;
+
+/// Of an operation's random cases: FNV-1a of its name, so that they stay when others are added to the list.
+std::uint64_t seed_of(std::string_view name) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return hash;
+}
 
 struct Tally {
   int fixed = 0, executed = 0, refused = 0, near_edge = 0, chunked = 0, many_chunks = 0, integers = 0, failures = 0;
@@ -35,7 +44,7 @@ class RowTest {
       if (op::kind(c.op) == row_.op) tally_.fixed += try_case(c, 1) ? 1 : 0;
     for (const Case& c : large_cases())
       if (op::kind(c.op) == row_.op) tally_.fixed += try_case(c, static_cast<std::uint64_t>(tally_.fixed)) ? 1 : 0;
-    std::mt19937_64 rng(static_cast<std::uint64_t>(row_.op) + 77);
+    std::mt19937_64 rng(seed_of(op::name_of(row_.op)));
     int draws = 0;
     for (; tally_.executed < least_cases && draws < most_draws; ++draws) {
       const Case c = random_case(row_.op, rng, row_.edges);
@@ -199,6 +208,26 @@ TEST_CASE("every operation has a reference row, and the fixed list every operati
     CHECK((row || kind == op::kind_of<op::Reshape>));
     CHECK((listed || kind == op::kind_of<op::CustomOp>));
   }
+}
+
+TEST_CASE("every case has a name of its own", "[kernels][cases]") {
+  std::set<std::string> names;
+  for (const std::vector<Case>* list : {&cases(), &large_cases()})
+    for (const Case& c : *list) {
+      INFO(c.name);
+      CHECK(names.insert(c.name).second);
+    }
+}
+
+TEST_CASE("a provider has rows only for the loops that it has", "[kernels][rows]") {
+  cpu::Microkernels loops{.provider = "cpu.none"};
+  KernelTable table;
+  cpu::append_rows(table, loops);
+  CHECK(table.empty());
+  loops.avg_pool2d = [](const Call&) {};  // one of the two that the row chooses from
+  cpu::append_rows(table, loops);
+  REQUIRE(table.size() == 1);
+  CHECK(table[0].op == op::kind_of<op::Pool2d>);
 }
 
 TEST_CASE("a label out of range stops the updates on every row", "[kernels][labels]") {

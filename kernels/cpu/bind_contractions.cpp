@@ -280,16 +280,13 @@ void append_contraction_rows(KernelTable& table, const Microkernels& m) {
   const Edges gemm{{m.width, 2 * m.width, tile, static_cast<std::int32_t>(order::k_chunk), 16,
                     2 * static_cast<std::int32_t>(order::k_chunk)}};
   const Edges conv{{m.width, 2 * m.width, tile, static_cast<std::int32_t>(order::sample_group), 3 * m.width, 4}};
-  table.push_back(row<op::MatMul>(m, bind_matmul, gemm));
-  table.push_back(row<op::MatMulGradA>(m, bind_matmul_grad_a, gemm));
-  table.push_back(row<op::MatMulGradB>(m, bind_matmul_grad_b, gemm));
-  Kernel winograd = row<op::Conv2d>(m, bind_conv2d_winograd, conv);
-  winograd.canonical = false;
-  winograd.precision = Precision::tf32;
-  if (m.conv2d_winograd != nullptr) table.push_back(winograd);
-  table.push_back(row<op::Conv2d>(m, bind_conv2d, conv));
-  table.push_back(row<op::Conv2dGradInput>(m, bind_conv2d_grad_input, conv));
-  table.push_back(row<op::Conv2dGradFilter>(m, bind_conv2d_grad_filter, conv));
+  append<op::MatMul>(table, m, {m.gemm}, bind_matmul, gemm);
+  append<op::MatMulGradA>(table, m, {m.gemm}, bind_matmul_grad_a, gemm);
+  append<op::MatMulGradB>(table, m, {m.gemm}, bind_matmul_grad_b, gemm);
+  append<op::Conv2d>(table, m, {m.conv2d_winograd}, bind_conv2d_winograd, conv, Precision::tf32);
+  append<op::Conv2d>(table, m, {m.conv2d_direct}, bind_conv2d, conv);
+  append<op::Conv2dGradInput>(table, m, {m.conv2d_grad_input}, bind_conv2d_grad_input, conv);
+  append<op::Conv2dGradFilter>(table, m, {m.conv2d_grad_filter}, bind_conv2d_grad_filter, conv);
 }
 
 }  // namespace tenon::cpu

@@ -96,11 +96,7 @@ void append_eigen_rows(KernelTable& table, const EigenKernels& k) {
   table.push_back(eigen_row<op::MatMul>(k, bind_matmul));
   table.push_back(eigen_row<op::MatMulGradA>(k, bind_matmul_grad_a));
   table.push_back(eigen_row<op::MatMulGradB>(k, bind_matmul_grad_b));
-  append_pointwise_rows(table, k.others);
-  append_row_rows(table, k.others);
-  append_pool_rows(table, k.others);
-  append_shape_rows(table, k.others);
-  append_update_rows(table, k.others);
+  append_rows(table, k.others);
 }
 
 }  // namespace tenon::cpu

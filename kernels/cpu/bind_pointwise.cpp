@@ -94,18 +94,16 @@ Bound bind_binary_crossentropy_grad(const Problem& p, const Kernel& row) {
 
 void append_pointwise_rows(KernelTable& table, const Microkernels& m) {
   const Edges edges{{m.width, 4096, 16384}};
-  table.push_back(row<op::Unary>(m, bind_unary, edges));
-  table.push_back(row<op::UnaryGrad>(m, bind_unary_grad, edges));
-  table.push_back(row<op::Binary>(m, bind_binary, edges));
-  // Eigen's table has none: what the user gives to Eigen stays as it is.
-  if (m.pointwise_chain != nullptr)
-    table.push_back(row<op::PointwiseChain>(m, bind_pointwise_chain, {{m.width, 512, 16384}}));
-  table.push_back(row<op::Dropout>(m, bind_dropout, {{m.width, 4 * m.width, 4096, 16384}}));
-  table.push_back(row<op::DropoutGrad>(m, bind_dropout_grad, edges));
-  table.push_back(row<op::SigmoidCrossEntropy>(m, bind_sigmoid_crossentropy, edges));
-  table.push_back(row<op::SigmoidCrossEntropyGrad>(m, bind_sigmoid_crossentropy_grad, edges));
-  table.push_back(row<op::BinaryCrossEntropy>(m, bind_binary_crossentropy, edges));
-  table.push_back(row<op::BinaryCrossEntropyGrad>(m, bind_binary_crossentropy_grad, edges));
+  append<op::Unary>(table, m, {m.unary}, bind_unary, edges);
+  append<op::UnaryGrad>(table, m, {m.unary_grad}, bind_unary_grad, edges);
+  append<op::Binary>(table, m, {m.binary}, bind_binary, edges);
+  append<op::PointwiseChain>(table, m, {m.pointwise_chain}, bind_pointwise_chain, {{m.width, 512, 16384}});
+  append<op::Dropout>(table, m, {m.dropout}, bind_dropout, {{m.width, 4 * m.width, 4096, 16384}});
+  append<op::DropoutGrad>(table, m, {m.dropout_grad}, bind_dropout_grad, edges);
+  append<op::SigmoidCrossEntropy>(table, m, {m.sigmoid_crossentropy}, bind_sigmoid_crossentropy, edges);
+  append<op::SigmoidCrossEntropyGrad>(table, m, {m.sigmoid_crossentropy_grad}, bind_sigmoid_crossentropy_grad, edges);
+  append<op::BinaryCrossEntropy>(table, m, {m.binary_crossentropy}, bind_binary_crossentropy, edges);
+  append<op::BinaryCrossEntropyGrad>(table, m, {m.binary_crossentropy_grad}, bind_binary_crossentropy_grad, edges);
 }
 
 }  // namespace tenon::cpu

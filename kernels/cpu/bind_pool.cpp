@@ -40,8 +40,8 @@ Bound bind_pool2d_grad(const Problem& p, const Kernel& row) {
 
 void append_pool_rows(KernelTable& table, const Microkernels& m) {
   const Edges edges{{m.width, 4096, 1024}};
-  table.push_back(row<op::Pool2d>(m, bind_pool2d, edges));
-  table.push_back(row<op::Pool2dGrad>(m, bind_pool2d_grad, edges));
+  append<op::Pool2d>(table, m, {m.max_pool2d, m.avg_pool2d}, bind_pool2d, edges);
+  append<op::Pool2dGrad>(table, m, {m.max_pool2d_grad, m.avg_pool2d_grad}, bind_pool2d_grad, edges);
 }
 
 }  // namespace tenon::cpu

@@ -40,11 +40,11 @@ Bound bind_correct(const Problem& p, const Kernel& row) { return bind(p, micro(r
 
 void append_row_rows(KernelTable& table, const Microkernels& m) {
   const Edges edges{{m.width, 16, 4096}};
-  table.push_back(row<op::Softmax>(m, bind_softmax, edges));
-  table.push_back(row<op::SoftmaxGrad>(m, bind_softmax_grad, edges));
-  table.push_back(row<op::SoftmaxCrossEntropy>(m, bind_softmax_crossentropy, edges));
-  table.push_back(row<op::SoftmaxCrossEntropyGrad>(m, bind_softmax_crossentropy_grad, edges));
-  table.push_back(row<op::Correct>(m, bind_correct, edges));
+  append<op::Softmax>(table, m, {m.softmax}, bind_softmax, edges);
+  append<op::SoftmaxGrad>(table, m, {m.softmax_grad}, bind_softmax_grad, edges);
+  append<op::SoftmaxCrossEntropy>(table, m, {m.softmax_crossentropy}, bind_softmax_crossentropy, edges);
+  append<op::SoftmaxCrossEntropyGrad>(table, m, {m.softmax_crossentropy_grad}, bind_softmax_crossentropy_grad, edges);
+  append<op::Correct>(table, m, {m.correct}, bind_correct, edges);
 }
 
 }  // namespace tenon::cpu

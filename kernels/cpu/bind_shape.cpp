@@ -126,17 +126,17 @@ Bound bind_bias_grad(const Problem& p, const Kernel& row) {
 
 void append_shape_rows(KernelTable& table, const Microkernels& m) {
   const Edges edges{{m.width, 4096, 1024}};
-  table.push_back(row<op::Transpose>(m, bind_transpose, edges));
-  table.push_back(row<op::Concat>(m, bind_concat, edges));
-  table.push_back(row<op::Slice>(m, bind_slice, edges));
-  table.push_back(row<op::SliceGrad>(m, bind_slice_grad, edges));
-  table.push_back(row<op::Gather>(m, bind_gather, edges));
-  table.push_back(row<op::GatherGrad>(m, bind_gather_grad, edges));
-  table.push_back(row<op::BroadcastTo>(m, bind_broadcast_to, edges));
-  table.push_back(row<op::Reduce>(m, bind_reduce, edges));
-  table.push_back(row<op::ReduceSelectGrad>(m, bind_reduce_select_grad, edges));
-  table.push_back(row<op::BiasAdd>(m, bind_bias_add, edges));
-  table.push_back(row<op::BiasGrad>(m, bind_bias_grad, edges));
+  append<op::Transpose>(table, m, {m.transpose}, bind_transpose, edges);
+  append<op::Concat>(table, m, {m.concat}, bind_concat, edges);
+  append<op::Slice>(table, m, {m.slice}, bind_slice, edges);
+  append<op::SliceGrad>(table, m, {m.slice_grad}, bind_slice_grad, edges);
+  append<op::Gather>(table, m, {m.gather}, bind_gather, edges);
+  append<op::GatherGrad>(table, m, {m.gather_grad}, bind_gather_grad, edges);
+  append<op::BroadcastTo>(table, m, {m.broadcast_to}, bind_broadcast_to, edges);
+  append<op::Reduce>(table, m, {m.reduce}, bind_reduce, edges);
+  append<op::ReduceSelectGrad>(table, m, {m.reduce_select_grad}, bind_reduce_select_grad, edges);
+  append<op::BiasAdd>(table, m, {m.bias_add}, bind_bias_add, edges);
+  append<op::BiasGrad>(table, m, {m.bias_grad}, bind_bias_grad, edges);
 }
 
 }  // namespace tenon::cpu

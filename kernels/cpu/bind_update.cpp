@@ -82,15 +82,15 @@ Bound bind_check_finite(const Problem& p, const Kernel& row) {
 
 void append_update_rows(KernelTable& table, const Microkernels& m) {
   const Edges edges{{m.width, 4096, 1024}};
-  table.push_back(row<op::SgdUpdate>(m, bind_sgd, edges));
-  table.push_back(row<op::AdadeltaUpdate>(m, bind_adadelta, edges));
-  table.push_back(row<op::AdagradUpdate>(m, bind_adagrad, edges));
-  table.push_back(row<op::RmspropUpdate>(m, bind_rmsprop, edges));
-  table.push_back(row<op::AdamUpdate>(m, bind_adam, edges));
-  table.push_back(row<op::AccumulateGrad>(m, bind_accumulate_grad, edges));
-  table.push_back(row<op::ClipNorm>(m, bind_clip_norm, edges));
-  table.push_back(row<op::AssignEma>(m, bind_assign_ema, edges));
-  table.push_back(row<op::CheckFinite>(m, bind_check_finite, edges));
+  append<op::SgdUpdate>(table, m, {m.sgd}, bind_sgd, edges);
+  append<op::AdadeltaUpdate>(table, m, {m.adadelta}, bind_adadelta, edges);
+  append<op::AdagradUpdate>(table, m, {m.adagrad}, bind_adagrad, edges);
+  append<op::RmspropUpdate>(table, m, {m.rmsprop}, bind_rmsprop, edges);
+  append<op::AdamUpdate>(table, m, {m.adam}, bind_adam, edges);
+  append<op::AccumulateGrad>(table, m, {m.accumulate_grad}, bind_accumulate_grad, edges);
+  append<op::ClipNorm>(table, m, {m.clip_norm}, bind_clip_norm, edges);
+  append<op::AssignEma>(table, m, {m.assign_ema}, bind_assign_ema, edges);
+  append<op::CheckFinite>(table, m, {m.check_finite}, bind_check_finite, edges);
 }
 
 }  // namespace tenon::cpu

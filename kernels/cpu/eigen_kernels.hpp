@@ -25,7 +25,7 @@ struct EigenConv {
 };
 
 struct EigenKernels {
-  Microkernels others;       // its contractions but the bias are empty
+  Microkernels others;       // TENON_SHARED_LOOPS
   RunFn product;             // EigenProduct: matmul and both its gradients
   RunFn conv2d;              // EigenConv
   RunFn conv2d_grad_input;   // EigenConv
@@ -53,43 +53,8 @@ void product(const Call&);
 void conv2d(const Call&);
 void conv2d_grad_input(const Call&);
 void conv2d_grad_filter(const Call&);
-void bias_add(const Call&);
-void bias_grad(const Call&);
-void unary(const Call&);
-void unary_grad(const Call&);
-void binary(const Call&);
-void dropout(const Call&);
-void dropout_grad(const Call&);
-void sigmoid_crossentropy(const Call&);
-void sigmoid_crossentropy_grad(const Call&);
-void binary_crossentropy(const Call&);
-void binary_crossentropy_grad(const Call&);
-void softmax(const Call&);
-void softmax_grad(const Call&);
-void softmax_crossentropy(const Call&);
-void softmax_crossentropy_grad(const Call&);
-void correct(const Call&);
-void max_pool2d(const Call&);
-void max_pool2d_grad(const Call&);
-void avg_pool2d(const Call&);
-void avg_pool2d_grad(const Call&);
-void transpose(const Call&);
-void concat(const Call&);
-void slice(const Call&);
-void slice_grad(const Call&);
-void gather(const Call&);
-void gather_grad(const Call&);
-void broadcast_to(const Call&);
-void reduce(const Call&);
-void reduce_select_grad(const Call&);
-void sgd(const Call&);
-void adadelta(const Call&);
-void adagrad(const Call&);
-void rmsprop(const Call&);
-void adam(const Call&);
-void accumulate_grad(const Call&);
-void clip_norm(const Call&);
-void assign_ema(const Call&);
-void check_finite(const Call&);
+#define TENON_DECLARE(name) void name(const Call&);
+TENON_SHARED_LOOPS(TENON_DECLARE)
+#undef TENON_DECLARE
 }  // namespace tenon::cpu::TENON_ISA::eigen_rows
 #endif

@@ -1,6 +1,8 @@
 // How the rows of one instruction set come together: each family appends its own, in one explicit list
 // (kernels/cpu/kernels.cpp).
 #pragma once
+#include <initializer_list>
+
 #include "kernels/cpu/micro/micro.hpp"
 
 namespace tenon::cpu {
@@ -18,9 +20,17 @@ void append_update_rows(KernelTable&, const Microkernels&);
 /// The table of the row's instruction set.
 inline const Microkernels& micro(const Kernel& row) { return *static_cast<const Microkernels*>(row.impl); }
 
+/// Appends the row of an operation, unless the provider has none of the `loops` that bind() chooses from: a row that
+/// refuses every problem would only fill the messages.
 template <class Op>
-Kernel row(const Microkernels& m, Bound (*bind)(const Problem&, const Kernel&), Edges edges = {}) {
-  return {op::kind_of<Op>, m.provider, m.canonical, false, edges, bind, &m};
+void append(KernelTable& table, const Microkernels& m, std::initializer_list<RunFn> loops,
+            Bound (*bind)(const Problem&, const Kernel&), Edges edges, Precision precision = Precision::fp32) {
+  for (const RunFn loop : loops) {
+    if (loop == nullptr) continue;
+    const bool canonical = m.canonical && precision == Precision::fp32;
+    table.push_back({op::kind_of<Op>, m.provider, canonical, false, edges, bind, &m, precision});
+    return;
+  }
 }
 
 }  // namespace tenon::cpu

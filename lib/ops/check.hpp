@@ -29,6 +29,13 @@ inline void require_same(std::string_view op, const char* what, const TensorSpec
   if (found != expected) reject(op, "{} expects {}, found {}", what, expected.str(), found.str());
 }
 
+/// An axis of `s` counted from the front; a negative one counts from the end.
+inline int axis_of(std::string_view op, const Shape& s, int axis) {
+  const int a = axis < 0 ? axis + s.rank() : axis;
+  if (a < 0 || a >= s.rank()) reject(op, "axis {} expected to lie in {}", axis, s.str());
+  return a;
+}
+
 /// Bytes when every operand crosses memory once.
 inline double traffic(Specs in, Specs out) {
   double bytes = 0;

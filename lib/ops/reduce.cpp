@@ -61,7 +61,7 @@ namespace tenon {
 namespace {
 Tensor reduce_axis(op::ReduceFn fn, Tensor x, int axis, bool keepdims) {
   Graph& g = x.graph();
-  return {&g, g.append1(op::Reduce{fn, axis < 0 ? axis + x.shape().rank() : axis, 1, keepdims}, {x.id()})};
+  return {&g, g.append1(op::Reduce{fn, axis_of(op::Reduce::name, x.shape(), axis), 1, keepdims}, {x.id()})};
 }
 Tensor reduce_all(op::ReduceFn fn, Tensor x) {
   Graph& g = x.graph();

@@ -5,13 +5,6 @@
 #include "tenon/ops.hpp"
 
 namespace tenon::op {
-namespace {
-int axis_of(std::string_view op, const Shape& s, int axis) {
-  const int a = axis < 0 ? axis + s.rank() : axis;
-  if (a < 0 || a >= s.rank()) reject(op, "axis {} expected to lie in {}", axis, s.str());
-  return a;
-}
-}  // namespace
 
 SpecList infer(const Reshape& r, Specs in) {
   require_operands(Reshape::name, in, 1);
@@ -167,6 +160,7 @@ Tensor transpose(Tensor x, std::initializer_list<int> perm) {
 Tensor concat(const std::vector<Tensor>& parts, int axis) {
   if (parts.empty()) reject(op::Concat::name, "expects at least one part, found none");
   Graph& g = parts[0].graph();
+  const op::Concat concat{axis_of(op::Concat::name, parts[0].shape(), axis)};
   constexpr std::size_t most = 16;  // operands of one Problem
   std::vector<Tensor> rest = parts;
   while (rest.size() > 1) {
@@ -177,8 +171,7 @@ Tensor concat(const std::vector<Tensor>& parts, int axis) {
         (void)graph_of(op::Concat::name, parts[0], rest[j]);
         in.push_back(rest[j].id());
       }
-      const int rank = parts[0].shape().rank();
-      joined.push_back({&g, g.append1(op::Concat{axis < 0 ? axis + rank : axis}, in)});
+      joined.push_back({&g, g.append1(concat, in)});
     }
     rest = joined;
   }
@@ -187,7 +180,7 @@ Tensor concat(const std::vector<Tensor>& parts, int axis) {
 
 Tensor slice(Tensor x, int axis, std::int64_t begin, std::int64_t length) {
   Graph& g = x.graph();
-  return {&g, g.append1(op::Slice{axis < 0 ? axis + x.shape().rank() : axis, begin, length}, {x.id()})};
+  return {&g, g.append1(op::Slice{axis_of(op::Slice::name, x.shape(), axis), begin, length}, {x.id()})};
 }
 
 Tensor gather(Tensor table, Tensor ids) {
@@ -201,8 +194,7 @@ Tensor broadcast_to(Tensor x, Shape shape) {
 }
 
 Tensor softmax_over(Tensor x, int axis) {
-  const int rank = x.shape().rank(), a = axis < 0 ? axis + rank : axis;
-  if (a < 0 || a >= rank) reject(op::Softmax::name, "axis {} expected to lie in {}", axis, x.shape().str());
+  const int rank = x.shape().rank(), a = axis_of(op::Softmax::name, x.shape(), axis);
   if (a == rank - 1) return softmax(x);
   std::vector<int> swap(static_cast<std::size_t>(rank));
   for (int i = 0; i < rank; ++i) swap[static_cast<std::size_t>(i)] = i;

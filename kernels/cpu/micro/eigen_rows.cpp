@@ -8,11 +8,6 @@ namespace {
 
 constexpr float nan = __builtin_nanf("");
 
-template <class Body>
-TENON_INLINE void for_each_row(const Call& call, const RowsGeometry& g, const Body& body) {
-  parallel_for(threads_for(call, g.rows * g.cols), g.rows, body);
-}
-
 TENON_INLINE std::int64_t label_of(const RowsGeometry& g, const void* labels, std::int64_t row) {
   return g.labels == DType::u8 ? static_cast<const std::uint8_t*>(labels)[row]
                                : static_cast<const std::int32_t*>(labels)[row];

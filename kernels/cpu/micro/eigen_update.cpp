@@ -1,6 +1,6 @@
 // Optimizer steps, gradient accumulation, clipping and running means as Eigen array expressions over blocks of 1024
 // elements, in place; the formulas are written out in kernels/common/update.hpp. Threads own blocks. A halted step
-// changes nothing. The table of the provider is at the end.
+// changes nothing.
 #include "kernels/common/update.hpp"
 #include "kernels/cpu/micro/eigen_core.hpp"
 
@@ -166,62 +166,3 @@ void check_finite(const Call& call) {
 }
 
 }  // namespace tenon::cpu::TENON_ISA::eigen_rows
-
-namespace tenon::cpu::TENON_ISA {
-
-const EigenKernels eigen_table = {
-    .others = {.provider = "cpu.eigen",
-               .width = width,
-               .canonical = false,
-               .gemm = nullptr,
-               .conv2d_direct = nullptr,
-               .conv2d_depthwise = nullptr,
-               .conv2d_winograd = nullptr,
-               .conv2d_grad_input = nullptr,
-               .conv2d_grad_input_dense = nullptr,
-               .conv2d_grad_filter = nullptr,
-               .bias_add = eigen_rows::bias_add,
-               .bias_grad = eigen_rows::bias_grad,
-               .unary = eigen_rows::unary,
-               .unary_grad = eigen_rows::unary_grad,
-               .binary = eigen_rows::binary,
-               .dropout = eigen_rows::dropout,
-               .dropout_grad = eigen_rows::dropout_grad,
-               .sigmoid_crossentropy = eigen_rows::sigmoid_crossentropy,
-               .sigmoid_crossentropy_grad = eigen_rows::sigmoid_crossentropy_grad,
-               .binary_crossentropy = eigen_rows::binary_crossentropy,
-               .binary_crossentropy_grad = eigen_rows::binary_crossentropy_grad,
-               .softmax = eigen_rows::softmax,
-               .softmax_grad = eigen_rows::softmax_grad,
-               .softmax_crossentropy = eigen_rows::softmax_crossentropy,
-               .softmax_crossentropy_grad = eigen_rows::softmax_crossentropy_grad,
-               .correct = eigen_rows::correct,
-               .max_pool2d = eigen_rows::max_pool2d,
-               .max_pool2d_grad = eigen_rows::max_pool2d_grad,
-               .avg_pool2d = eigen_rows::avg_pool2d,
-               .avg_pool2d_grad = eigen_rows::avg_pool2d_grad,
-               .transpose = eigen_rows::transpose,
-               .concat = eigen_rows::concat,
-               .slice = eigen_rows::slice,
-               .slice_grad = eigen_rows::slice_grad,
-               .gather = eigen_rows::gather,
-               .gather_grad = eigen_rows::gather_grad,
-               .broadcast_to = eigen_rows::broadcast_to,
-               .reduce = eigen_rows::reduce,
-               .reduce_select_grad = eigen_rows::reduce_select_grad,
-               .sgd = eigen_rows::sgd,
-               .adadelta = eigen_rows::adadelta,
-               .adagrad = eigen_rows::adagrad,
-               .rmsprop = eigen_rows::rmsprop,
-               .adam = eigen_rows::adam,
-               .accumulate_grad = eigen_rows::accumulate_grad,
-               .clip_norm = eigen_rows::clip_norm,
-               .assign_ema = eigen_rows::assign_ema,
-               .check_finite = eigen_rows::check_finite},
-    .product = eigen_rows::product,
-    .conv2d = eigen_rows::conv2d,
-    .conv2d_grad_input = eigen_rows::conv2d_grad_input,
-    .conv2d_grad_filter = eigen_rows::conv2d_grad_filter,
-};
-
-}  // namespace tenon::cpu::TENON_ISA

@@ -7,23 +7,26 @@
 
 namespace tenon::cpu {
 
-/// Every loop, behind the struct that it finds in Call::state: the one list that the table's members, the declarations
-/// of each instruction set and the tables are made from. A provider may leave some out (a null pointer): their rows
-/// refuse.
+// Every loop, behind the struct that it finds in Call::state. The members of the tables, the declarations of each
+// instruction set and the tables are made from these two lists.
 // clang-format off
-#define TENON_MICROKERNELS(X)                                                                              \
-  /* GemmGeometry       */ X(gemm)                                                                         \
-  /* Conv2dPlan         */ X(conv2d_direct) X(conv2d_depthwise) X(conv2d_winograd) X(conv2d_grad_input)   \
-                            X(conv2d_grad_input_dense) X(conv2d_grad_filter)                               \
+/// Loops that are ours alone: the table of `cpu.eigen` holds a null pointer, and no row is made for that.
+#define TENON_OWN_LOOPS(X)                                                             \
+  /* GemmGeometry       */ X(gemm)                                                     \
+  /* Conv2dPlan         */ X(conv2d_direct) X(conv2d_depthwise) X(conv2d_winograd)     \
+                           X(conv2d_grad_input) X(conv2d_grad_input_dense)             \
+                           X(conv2d_grad_filter)                                       \
+  /* ChainGeometry      */ X(pointwise_chain)
+/// Loops that `cpu.eigen` writes a second time, as a function of the same name in eigen_rows (eigen_*.cpp).
+#define TENON_SHARED_LOOPS(X)                                                                              \
   /* BiasGeometry       */ X(bias_add) X(bias_grad)                                                        \
   /* UnaryGeometry      */ X(unary) X(unary_grad)                                                          \
   /* BinaryGeometry     */ X(binary)                                                                       \
-  /* ChainGeometry      */ X(pointwise_chain)                                                              \
   /* DropoutGeometry    */ X(dropout) X(dropout_grad)                                                      \
   /* LossGeometry       */ X(sigmoid_crossentropy) X(sigmoid_crossentropy_grad) X(binary_crossentropy)     \
-                            X(binary_crossentropy_grad)                                                    \
+                           X(binary_crossentropy_grad)                                                     \
   /* RowsGeometry       */ X(softmax) X(softmax_grad) X(softmax_crossentropy) X(softmax_crossentropy_grad) \
-                            X(correct)                                                                     \
+                           X(correct)                                                                      \
   /* PoolGeometry       */ X(max_pool2d) X(max_pool2d_grad) X(avg_pool2d) X(avg_pool2d_grad)               \
   /* TransposeGeometry  */ X(transpose)                                                                    \
   /* ConcatGeometry     */ X(concat)                                                                       \
@@ -37,6 +40,7 @@ namespace tenon::cpu {
   /* EmaGeometry        */ X(assign_ema)                                                                   \
   /* no state           */ X(check_finite)
 // clang-format on
+#define TENON_MICROKERNELS(X) TENON_OWN_LOOPS(X) TENON_SHARED_LOOPS(X)
 
 struct Microkernels {
   const char* provider;  // "cpu.avx512"

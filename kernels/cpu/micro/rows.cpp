@@ -40,11 +40,6 @@ TENON_INLINE float sum(const float* a, std::int64_t cols) {
       cols, [&](std::int64_t i, auto lanes) __attribute__((always_inline)) { return lanes.load(a + i); });
 }
 
-template <class Body>
-TENON_INLINE void for_each_row(const Call& call, const RowsGeometry& g, const Body& body) {
-  parallel_for(threads_for(call, g.rows * g.cols), g.rows, body);
-}
-
 /// Integer labels of either width.
 class Labels {
  public:

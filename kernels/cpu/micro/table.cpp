@@ -1,5 +1,5 @@
-// The table of this instruction set: the only thing that leaves the object library.
-#include "kernels/cpu/micro/micro.hpp"
+// The tables of this instruction set, ours and Eigen's: all that leaves the object library.
+#include "kernels/cpu/eigen_kernels.hpp"
 #include "kernels/cpu/micro/simd.hpp"
 
 #define TENON_TEXT_(x) #x
@@ -21,5 +21,20 @@ const Microkernels table{.provider = "cpu." TENON_TEXT(TENON_ISA),
                          TENON_MICROKERNELS(TENON_ENTRY)
 #undef TENON_ENTRY
 };
+
+extern const EigenKernels eigen_table;
+const EigenKernels eigen_table{.others = {.provider = "cpu.eigen",
+                                          .width = width,
+                                          .canonical = false,
+#define TENON_NONE(name) .name = nullptr,
+#define TENON_ENTRY(name) .name = eigen_rows::name,
+                                          TENON_OWN_LOOPS(TENON_NONE) TENON_SHARED_LOOPS(TENON_ENTRY)
+#undef TENON_NONE
+#undef TENON_ENTRY
+                               },
+                               .product = eigen_rows::product,
+                               .conv2d = eigen_rows::conv2d,
+                               .conv2d_grad_input = eigen_rows::conv2d_grad_input,
+                               .conv2d_grad_filter = eigen_rows::conv2d_grad_filter};
 
 }  // namespace tenon::cpu::TENON_ISA

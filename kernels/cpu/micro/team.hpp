@@ -72,6 +72,12 @@ TENON_INLINE void keep_register(T& value) {
 /// in.
 inline constexpr int unrolled_terms = width == 16 ? 4 : 1;
 
+/// body(row) for the rows of a geometry of (rows, cols).
+template <class Geometry, class Body>
+TENON_INLINE void for_each_row(const Call& call, const Geometry& g, const Body& body) {
+  parallel_for(threads_for(call, g.rows * g.cols), g.rows, body);
+}
+
 /// All lanes of a vector in memory, or the first `count` of them.
 struct Whole {
   TENON_INLINE Vf load(const float* p) { return Simd::load(p); }
