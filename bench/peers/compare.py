@@ -1,113 +1,294 @@
 #!/usr/bin/env python3
-"""Tenon's training step beside PyTorch's: runs step_bench and torch_step.py in turn, several rounds, and prints one Markdown
-table. A round runs every contender once, so that whatever slows the machine down for a while slows all of them."""
+"""Tenon beside its peers: runs every contender in turn, each in a process of its own, several rounds, and writes a Markdown
+table, a JSON file and an SVG chart. A round runs every contender once, so that whatever slows the machine down for a while
+slows all of them."""
 import argparse
+import ctypes.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from statistics import median
+
+import harness
+import report
 
 HERE = Path(__file__).resolve().parent
-STEP_BENCH = HERE.parents[1] / "build" / "release" / "bin" / "step_bench"
-
-
-def fail(message, code):
-    print(f"compare.py: {message}", file=sys.stderr)
-    sys.exit(code)
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        fail(message, 2)
+ROOT = HERE.parents[1]
+PEERS = {  # what has to be in the virtual environment
+    "torch": ("torch", "numpy"),
+    "keras-tf": ("keras", "tensorflow", "numpy"),
+    "keras-jax": ("keras", "jax", "numpy"),
+    "onnxruntime": ("onnxruntime", "onnx", "numpy"),
+    "onednn": (),
+}
+# Every variable that holds a peer to what TENON_ISA holds Tenon to. ONNX Runtime has none.
+ISA = {
+    "native": {},
+    "avx2": {
+        "TENON_ISA": "avx2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    },
+}
+UNCAPPED = ("onnxruntime",)
 
 
 def parse():
-    parser = Parser(description=__doc__)
-    parser.add_argument("--python", required=True, help="a Python that has PyTorch and NumPy")
-    parser.add_argument("--data-folder", required=True)
-    parser.add_argument("--step-bench", default=str(STEP_BENCH), help="default: build/release/bin/step_bench")
-    parser.add_argument("--models", default="cnn,mlp")
-    parser.add_argument("--threads", default=str(os.cpu_count()), help="list: each is a part of the table of its own")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=50, help="timed steps of the cnn in a round; of the mlp ten times as many")
-    parser.add_argument("--warmup", type=int, default=10)
-    parser.add_argument("--provider", action="append", default=[], help="a further Tenon run with this --provider; may be repeated")
-    parser.add_argument("--preload", help="an allocator's library: further PyTorch runs with it in LD_PRELOAD")
-    parser.add_argument("--json", action="store_true", help="print every run's object instead of the table")
-    flags = parser.parse_args()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenon"
+    parser = harness.Parser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = parser.add_argument
+    add("--python", default=str(cache / "peers" / "bin" / "python"), help="the virtual environment's")
+    add("--bin", default=str(ROOT / "build" / "release" / "bin"), help="folder of Tenon's benchmark programs")
+    add("--data-folder", help="MNIST's files; otherwise TENON_MNIST, ./data and the user's cache are searched")
+    add("--only", default=",".join(PEERS), help="peers, a list")
+    add("--models", default="cnn,mlp,cnn-infer-500,cnn-infer-1", help="a list: training of cnn, mlp; prediction in batches")
+    add("--kernels", action="store_true", help="instead: oneDNN kernel by kernel, on shapes of ResNet-50 and MobileNet")
+    add("--filter", default="(resnet50|mobilenet)_", help="with --kernels: names operation/shape that match")
+    add("--threads", default=str(len(os.sched_getaffinity(0))), help="list: each is a part of the table of its own")
+    add("--isa", default="native", help="list of native, avx2: instruction sets to which all are capped")
+    add("--rounds", type=int, default=5)
+    add("--steps", type=int, default=50, help="timed steps of the cnn in a round; mlp 10 times, single images 40 times as many")
+    add("--warmup", type=int, default=100, help="steps of training before them: a fresh model is less sparse")
+    add("--drop", type=float, default=1.5, metavar="X",
+        help="after the first round, leave out what took X times as long as the peer's fastest; 0 never")  # fmt: skip
+    add("--provider", action="append", default=[], help="a further Tenon run with this --provider; may be repeated")
+    add("--preload", help="allocator's library for further runs of the peers, or none (default: tcmalloc, if it is there)")
+    add("--timeout", type=int, default=1200, help="seconds for one run")
+    add("--out", default=str(ROOT / "build" / "peers"), help="folder for the table, the JSON file and the chart")
+    add("--readme", help="a Markdown file: its part between the two marks <!-- NAME --> becomes the new table")
+    return check(parser.parse_args(), cache)
+
+
+def check(flags, cache):
     if flags.rounds < 5:
-        fail(f"expects at least 5 rounds, found {flags.rounds}", 2)
-    flags.models = flags.models.split(",")
+        harness.fail(f"--rounds expects 5 or more, found {flags.rounds}", 2)
+    if flags.steps < 1 or flags.warmup < 0 or flags.timeout < 1 or (flags.drop and flags.drop < 1):
+        harness.fail("--steps, --timeout expect 1 or more, --warmup 0 or more, --drop 0 or 1 and more", 2)
+    flags.only, flags.models, flags.isa = (v.split(",") for v in (flags.only, flags.models, flags.isa))
+    for name, values, known in (("--only", flags.only, PEERS), ("--isa", flags.isa, ISA)):
+        for value in values:
+            if value not in known:
+                harness.fail(f"{name} expects {', '.join(known)}, found '{value}'", 2)
     try:
         flags.threads = [int(n) for n in flags.threads.split(",")]
     except ValueError:
-        fail(f"--threads expects numbers, found {flags.threads}", 2)
-    for path in filter(None, (flags.step_bench, flags.preload)):
-        if not Path(path).is_file():
-            fail(f"expected a file, found none: {path}", 2)
+        harness.fail(f"--threads expects numbers, found '{flags.threads}'", 2)
+    if min(flags.threads) < 1:
+        harness.fail(f"--threads expects 1 or more, found {min(flags.threads)}", 2)
+    flags.models = [task_of(name) for name in flags.models]
+    if flags.preload is None:
+        flags.preload = ctypes.util.find_library("tcmalloc_minimal") or "none"
+    elif flags.preload != "none" and not Path(flags.preload).is_file():
+        harness.fail(f"--preload expects a file, found none: {flags.preload}", 2)
+    if flags.readme and not Path(flags.readme).is_file():
+        harness.fail(f"--readme expects a file, found none: {flags.readme}", 2)
+    if not flags.kernels:
+        flags.data_folder = data_folder(flags.data_folder, cache)
     return flags
 
 
-def contenders(flags):
-    """(name, command, environment); the first is what the others are compared with."""
-    torch = [flags.python, str(HERE / "torch_step.py")]
-    runs = [("tenon", [flags.step_bench], {})]
-    runs += [(f"tenon {p}", [flags.step_bench, "--provider", p], {}) for p in flags.provider]
-    for name, extra in (("torch", []), ("torch channels_last", ["--channels-last"])):
-        runs.append((name, torch + extra, {}))
-        if flags.preload:
-            runs.append((f"{name} + {Path(flags.preload).name}", torch + extra, {"LD_PRELOAD": flags.preload}))
-    return runs
+def task_of(name):
+    """(name, model, batch of the prediction or 0 for training)"""
+    model, _, batch = name.partition("-infer-")
+    if model not in harness.BATCH or (batch and not (batch.isdigit() and int(batch))) or name.endswith("-infer-"):
+        harness.fail(f"--models expects cnn, mlp, cnn-infer-N or mlp-infer-N, found '{name}'", 2)
+    return name, model, int(batch or 0)
 
 
-def run(command, environment):
-    try:
-        done = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=False)
-    except OSError as error:
-        fail(f"cannot run {command[0]}: {error.strerror}", 2)
-    if done.returncode:
-        fail(f"{command[0]} ended with {done.returncode}", done.returncode if done.returncode > 0 else 1)
-    return json.loads(done.stdout.strip().splitlines()[-1])
+def data_folder(named, cache):
+    places = [named] if named else [os.environ.get("TENON_MNIST", ""), ROOT / "data", cache]
+    for place in filter(None, places):
+        if harness.find(place, "images") and harness.find(place, "labels"):
+            return str(Path(place).resolve())
+    return harness.fail(f"expected MNIST's files in {' or '.join(str(p) for p in places if p)}; --data-folder names another", 3)
 
 
-def print_table(results, flags):
-    print(f"{flags.rounds} rounds in turn; medians over the rounds of each round's median step; range is their least and greatest.\n")
-    print("| model | threads | | step, ms | range, ms | best step, ms | images/s | time / tenon's |")
-    print("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |")
-    base = None
-    for (model, threads, name), runs in results.items():
-        steps = [r["median_ms"] for r in runs]
-        step = median(steps)
-        if name == "tenon":
-            base = step
-        print(
-            f"| {model} | {threads} | {name} | {step:.2f} | {min(steps):.2f} to {max(steps):.2f} | "
-            f"{min(r['min_ms'] for r in runs):.2f} | {1e3 * runs[0]['batch'] / step:.0f} | {step / base:.2f} |"
-        )
-    print()
-    for banner in sorted({r["banner"] for runs in results.values() for r in runs}):
-        print(f"- {banner}")
+def present(flags, notes):
+    """The peers that can run; the others are named in the notes."""
+    script = ("import importlib.util as u, json, sys; "
+              "print(json.dumps([m for m in sys.argv[1:] if u.find_spec(m) is None]))")  # fmt: skip
+    modules = sorted({m for peer in flags.only for m in PEERS[peer]})
+    missing = set(modules)
+    if Path(flags.python).is_file():
+        done = subprocess.run([flags.python, "-c", script, *modules], stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode == 0:
+            missing = set(json.loads(done.stdout))
+    there = []
+    for peer in flags.only:
+        lacking = [m for m in PEERS[peer] if m in missing]
+        if peer == "onednn":
+            lacking = [] if (Path(flags.bin) / "onednn_kernels").is_file() else ["onednn_kernels (package libdnnl-dev)"]
+        if peer == "onednn" and not flags.kernels:
+            continue
+        if lacking:
+            notes.append(f"{report.NAMES[peer]} is left out: {', '.join(lacking)} not installed")
+        else:
+            there.append(peer)
+    return there
+
+
+class Contender:
+    """A configuration of Tenon or a peer in one task. `task` is (name, threads, isa)."""
+
+    def __init__(self, task, peer, form, precision, command, environment):
+        self.task, self.peer, self.form, self.precision = task, peer, form, precision
+        self.command, self.environment = command, environment
+        self.runs, self.out = [], False
+
+    def label(self):
+        return f"{report.NAMES[self.peer]}{' ' + self.form if self.form else ''}"
+
+    def run(self, flags):
+        """Lines that the program printed, or a reason why there are none."""
+        try:
+            done = subprocess.run(self.command, env={**os.environ, **self.environment}, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True, check=False, timeout=flags.timeout)  # fmt: skip
+        except OSError as error:
+            return [], f"cannot run {self.command[0]}: {error.strerror}"
+        except subprocess.TimeoutExpired:
+            return [], f"not done after {flags.timeout} s"
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["no message"]
+            return [], f"ended with {done.returncode}: {lines[-1][:160]}"
+        return done.stdout.strip().splitlines(), None
+
+
+def peer_forms(peer, training, cnn):
+    """(configuration in words, precision, flags, environment) of everything that a peer can be set to."""
+    if training and peer == "torch":
+        for precision in ("fp32", "bf16"):
+            for compiled in ((), ("--compile",)):
+                for order in ((), ("--channels-last",)) if cnn else ((),):
+                    words = ["compiled"] * bool(compiled) + ["channels_last"] * bool(order)
+                    yield " ".join(words), precision, ["--precision", precision, *compiled, *order], {}
+    if training and peer == "keras-tf":
+        for precision in ("fp32", "bf16"):
+            for jit in ((), ("--jit",)):
+                yield "jit" if jit else "", precision, ["--precision", precision, *jit], {"KERAS_BACKEND": "tensorflow"}
+    if training and peer == "keras-jax":
+        for precision in ("fp32", "bf16"):
+            yield "", precision, ["--precision", precision], {"KERAS_BACKEND": "jax"}
+    if not training and peer == "onnxruntime":
+        yield "", "fp32", [], {}
+
+
+SCRIPTS = {"torch": "torch_step.py", "keras-tf": "keras_step.py", "keras-jax": "keras_step.py", "onnxruntime": "onnx_infer.py"}
+
+
+def model_contenders(flags, peers, notes):
+    preloads = [("", {})]
+    if flags.preload != "none":
+        name = Path(flags.preload).name.split(".")[0].removeprefix("lib").removesuffix("_minimal")
+        preloads.append((f"+ {name}", {"LD_PRELOAD": flags.preload}))
+    for name, model, batch in flags.models:
+        many = 40 if batch == 1 else 10 if model == "mlp" else 1
+        for threads in flags.threads:
+            for isa in flags.isa:
+                task = (name, threads, isa)
+                common = ["--model", model, "--data-folder", flags.data_folder, "--threads", str(threads), "--json",
+                          "--steps", str(flags.steps * many), "--warmup", str(flags.warmup)]  # fmt: skip
+                common += ["--batch", str(batch)] if batch else []
+                tenon = [str(Path(flags.bin) / ("infer_bench" if batch else "step_bench")), *common]
+                yield Contender(task, "tenon", "", "fp32", tenon, ISA[isa])
+                for provider in flags.provider if not batch else []:
+                    yield Contender(task, "tenon", provider, "fp32", [*tenon, "--provider", provider], ISA[isa])
+                for peer in peers:
+                    forms = list(peer_forms(peer, not batch, model == "cnn"))
+                    if forms and isa != "native" and peer in UNCAPPED:
+                        notes.append(f"{report.NAMES[peer]} is left out of {name} {isa}: nothing caps its instruction set")
+                        continue
+                    for form, precision, extra, environment in forms:
+                        for allocator, preload in preloads:
+                            command = [flags.python, str(HERE / SCRIPTS[peer]), *common, *extra]
+                            words = " ".join(filter(None, (form, precision if precision != "fp32" else "", allocator)))
+                            yield Contender(task, peer, words, precision, command, {**ISA[isa], **environment, **preload})
+
+
+def kernel_contenders(flags, peers):
+    for threads in flags.threads:
+        for isa in flags.isa:
+            task = ("kernels", threads, isa)
+            common = ["--filter", flags.filter, "--threads", str(threads), "--rounds", "3"]
+            command = [str(Path(flags.bin) / "kernels_bench"), "--compare", "cpu", "--json", *common]
+            yield Contender(task, "tenon", "", "fp32", command, ISA[isa])
+            for form in ("any", "plain") if "onednn" in peers else ():
+                command = [str(Path(flags.bin) / "onednn_kernels"), "--format", form, *common]
+                yield Contender(task, "onednn", form, "fp32", command, ISA[isa])
+
+
+def parse_kernels(contender, lines):
+    """name -> milliseconds, and the same beside what else is worth keeping."""
+    if contender.peer == "tenon":
+        rows = json.loads("\n".join(lines))["rows"]
+        return {r["name"]: {"ms": r["results"]["cpu"]["median_ms"], "by": r["results"]["cpu"]["provider"],
+                            "gflops": r["results"]["cpu"]["gflops"]}
+                for r in rows if "median_ms" in r["results"]["cpu"]}  # fmt: skip
+    rows = [json.loads(line) for line in lines]
+    return {r["name"]: {"ms": r["ms"], "by": r["implementation"], "banner": r["banner"]} for r in rows}
+
+
+def parse_model(contender, lines):
+    result = json.loads(lines[-1])
+    result.pop("data", None)  # a path of this machine
+    learned = result.get("loss_last", 0) < result.get("loss_first", 1)
+    if not learned and result["steps"] + result["warmup"] >= 50:  # fewer steps say nothing
+        raise ValueError(f"its loss did not fall: {result['loss_first']:.4f} to {result['loss_last']:.4f}")
+    return result
+
+
+def drop_slow(contenders, flags):
+    """After the first round: a configuration that is far behind its peer's best one will not win."""
+    for c in contenders:
+        best = min(o.runs[0]["median_ms"] for o in contenders if o.runs and o.peer == c.peer and o.precision == c.precision
+                   and o.task == c.task) if c.runs else 0  # fmt: skip
+        if c.peer != "tenon" and c.runs and c.runs[0]["median_ms"] > flags.drop * best:
+            c.out = True
+
+
+def measure(flags, contenders, notes):
+    parse_lines = parse_kernels if flags.kernels else parse_model
+    for number in range(flags.rounds):
+        shift = number % len(contenders)  # nobody runs always behind the same one
+        for c in contenders[shift:] + contenders[:shift]:
+            if c.out:
+                continue
+            lines, why = c.run(flags)
+            if not why:
+                try:
+                    c.runs.append(parse_lines(c, lines))
+                except (ValueError, KeyError, IndexError) as error:
+                    why = str(error)
+            if why and c.peer == "tenon" and not c.form:
+                harness.fail(f"{c.label()}, {c.task[0]}: {why}", 1)
+            if why:
+                c.out, c.runs = True, []
+                notes.append(f"{c.label()} is left out of {c.task[0]}: {why}")
+        if number == 0 and flags.drop and not flags.kernels:
+            drop_slow(contenders, flags)
+        print(f"round {number + 1} of {flags.rounds} done", file=sys.stderr, flush=True)
 
 
 def main():
     flags = parse()
-    runs = contenders(flags)
-    results = {(m, t, name): [] for m in flags.models for t in flags.threads for name, _, _ in runs}
-    for number in range(flags.rounds):
-        for model in flags.models:
-            steps = flags.steps * (10 if model == "mlp" else 1)
-            for threads in flags.threads:
-                common = ["--model", model, "--data-folder", flags.data_folder, "--threads", str(threads)]
-                common += ["--steps", str(steps), "--warmup", str(flags.warmup), "--json"]
-                for name, command, environment in runs:
-                    results[model, threads, name].append(run(command + common, environment))
-        print(f"round {number + 1} of {flags.rounds} done", file=sys.stderr)
-    if flags.json:
-        print(json.dumps([{"name": key[2], **r} for key, rs in results.items() for r in rs], indent=2))
-    else:
-        print_table(results, flags)
+    notes = []
+    peers = present(flags, notes)
+    contenders = list(kernel_contenders(flags, peers) if flags.kernels else model_contenders(flags, peers, notes))
+    for path in {c.command[0] for c in contenders if c.peer == "tenon"}:
+        if not Path(path).is_file():
+            harness.fail(f"expected a program, found none: {path}", 2)
+    for note in notes:
+        print(f"compare.py: {note}", file=sys.stderr)
+    before = len(notes)
+    measure(flags, contenders, notes)
+    for note in notes[before:]:
+        print(f"compare.py: {note}", file=sys.stderr)
+    try:
+        print(report.write(flags, contenders, notes))
+    except OSError as error:
+        harness.fail(f"cannot write {error.filename}: {error.strerror}", 5)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,83 @@
 #!/usr/bin/env bash
-# Tenon's training step beside PyTorch's, in one table.
+# Tenon beside its peers: installs them in a virtual environment, builds the programs, measures all in one run.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-Usage: bench/peers/run.sh --python PYTHON --data-folder DIR [flags of compare.py]
-Builds step_bench and runs it in turn with PyTorch, at least five rounds. PYTHON is an interpreter that has PyTorch and
-NumPy, for example of a virtual environment:
-  python3 -m venv peers && peers/bin/pip install torch numpy
-Flags: --models cnn,mlp  --threads 1,2  --rounds N  --steps N  --provider LIST  --preload LIBRARY  --json
+Usage: bench/peers/run.sh [--data-folder DIR] [--venv DIR] [--only PEER,...] [flags of compare.py]
+Makes the virtual environment (~/.cache/tenon/peers) or uses the one that is there, installs in it what the chosen peers
+lack, builds Tenon's benchmarks and runs everything in turn, at least five rounds. A peer that cannot be installed is
+named and left out.
+  --only      torch, keras-tf, keras-jax, onnxruntime, onednn (default: all)
+  --models    cnn, mlp (training), cnn-infer-500, cnn-infer-1 (prediction; any batch) (default: these four)
+  --kernels   instead: oneDNN kernel by kernel (package libdnnl-dev)
+  --rounds N  --threads 1,2  --isa native,avx2  --steps N  --warmup N  --drop X  --preload LIBRARY  --provider LIST
+  --out DIR   peers.md, peers.json and peers.svg go here (default: build/peers)
+  --readme F  put the table of the fastest into the Markdown file F
+  --no-install  take the virtual environment as it is
+All flags of compare.py: python3 bench/peers/compare.py --help
 TEXT
 }
 
-for argument in "$@"; do
-  case $argument in
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+venv=${XDG_CACHE_HOME:-$HOME/.cache}/tenon/peers
+only=torch,keras-tf,keras-jax,onnxruntime,onednn
+install=yes kernels=no
+flags=()
+say() { printf '[peers] %s\n' "$1" >&2; }
+while (($#)); do
+  case $1 in
     -h | --help) usage; exit 0 ;;
+    --venv | --only)
+      if (($# < 2)); then say "$1 expects a value"; exit 2; fi
+      if [[ $1 == --venv ]]; then venv=$2; else only=$2; fi
+      shift 2 ;;
+    --venv=*) venv=${1#*=}; shift ;;
+    --only=*) only=${1#*=}; shift ;;
+    --no-install) install=no; shift ;;
+    --kernels) kernels=yes; flags+=("$1"); shift ;;
+    *) flags+=("$1"); shift ;;
   esac
 done
+python=$venv/bin/python
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# try MODULE PACKAGE...: installs the first package that can be had, unless the module is there already.
+try() {
+  local module=$1 package
+  shift
+  if "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)' "$module"; then return; fi
+  for package in "$@"; do
+    say "installing $package"
+    if "$python" -m pip install --quiet --disable-pip-version-check "$package" >&2; then return; fi
+  done
+  say "cannot install $*: the peers that need it are left out"
+}
+
+if [[ $install == yes && $kernels == no ]]; then
+  if [[ ! -x $python ]]; then
+    say "making the virtual environment $venv"
+    python3 -m venv "$venv" || say "cannot make it (package python3-venv?): every peer in Python is left out"
+  fi
+  if [[ -x $python ]]; then
+    try numpy numpy
+    case ,$only, in *,torch,*) try torch torch ;; esac
+    case ,$only, in *,keras-tf,*) try tensorflow tensorflow-cpu tensorflow ;; esac
+    case ,$only, in *,keras-jax,*) try jax jax ;; esac
+    case ,$only, in *,keras-*) try keras keras ;; esac
+    case ,$only, in *,onnxruntime,*) try onnxruntime onnxruntime; try onnx onnx ;; esac
+  fi
+fi
+
 (
   cd "$root"
   if [[ ! -f build/release/CMakeCache.txt ]]; then cmake --preset release >&2; fi
-  cmake --build build/release --target step_bench >&2
+  targets=(step_bench infer_bench)
+  if [[ $kernels == yes ]]; then
+    targets=(kernels_bench)
+    # The library may have been installed since the last time.
+    cmake --preset release >/dev/null
+    if cmake --build build/release --target help | grep -q '^onednn_kernels:'; then targets+=(onednn_kernels); fi
+  fi
+  cmake --build build/release --target "${targets[@]}" >&2
 )
-exec python3 "$root/bench/peers/compare.py" "$@"
+exec python3 "$root/bench/peers/compare.py" --python "$python" --only "$only" "${flags[@]}"
