@@ -85,6 +85,8 @@ def check(flags, cache):
         harness.fail(f"--preload expects a file, found none: {flags.preload}", 2)
     if flags.readme and not Path(flags.readme).is_file():
         harness.fail(f"--readme expects a file, found none: {flags.readme}", 2)
+    if flags.readme:
+        report.pieces(flags.readme, "kernels" if flags.kernels else "peers")  # before hours of measuring, not after
     if not flags.kernels:
         flags.data_folder = data_folder(flags.data_folder, cache)
     return flags
@@ -265,7 +267,7 @@ def measure(flags, contenders, notes):
                 harness.fail(f"{c.label()}, {c.task[0]}: {why}", 1)
             if why:
                 c.out, c.runs = True, []
-                notes.append(f"{c.label()} is left out of {c.task[0]}: {why}")
+                notes.append(f"{c.label()} is left out of {c.task[0]}, {c.task[1]} threads, {c.task[2]}: {why}")
         if number == 0 and flags.drop and not flags.kernels:
             drop_slow(contenders, flags)
         print(f"round {number + 1} of {flags.rounds} done", file=sys.stderr, flush=True)

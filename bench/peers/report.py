@@ -236,13 +236,19 @@ def kernel_chart(rows, path, foot):
 # --- Files ----------------------------------------------------------------------------------------------------------
 
 
-def replace_part(path, name, part):
+def pieces(path, name):
+    """The file before, between and behind the two marks."""
     mark = MARK.format(name)
-    pieces = Path(path).read_text(encoding="utf-8").split(mark)
-    if len(pieces) != 3:
-        harness.fail(f"expected the mark {mark} twice in {path}, found it {len(pieces) - 1} times", 3)
-    pieces[1] = f"\n{part}\n"
-    Path(path).write_text(mark.join(pieces), encoding="utf-8")
+    parts = Path(path).read_text(encoding="utf-8").split(mark)
+    if len(parts) != 3:
+        harness.fail(f"expected the mark {mark} twice in {path}, found it {len(parts) - 1} times", 3)
+    return parts
+
+
+def replace_part(path, name, part):
+    before, _, behind = pieces(path, name)
+    mark = MARK.format(name)
+    Path(path).write_text(f"{before}{mark}\n{part}\n{mark}{behind}", encoding="utf-8")
 
 
 def write(flags, contenders, notes):
