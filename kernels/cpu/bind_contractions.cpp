@@ -24,6 +24,9 @@ class Workspace {
   std::int64_t floats_ = 0;
 };
 
+/// Rows of a register tile of the micro kernels.
+std::int32_t tile_height(const Microkernels& m) { return m.width == 16 ? 14 : 6; }
+
 std::int64_t rounded(std::int64_t n, std::int64_t block) { return (n + block - 1) / block * block; }
 
 // --- matmul -------------------------------------------------------------------------------------------------------
@@ -69,7 +72,7 @@ Bound bind_gemm(GemmGeometry g, const Problem& p, const Microkernels& m) {
   // A b with k along its rows has to be turned while it is packed; with few rows it is less work to turn c on its way
   // out.
   if (g.b_row == 1 && g.b_col != 1 && g.m < g.k) turn(g);
-  const std::int64_t panel = 2 * m.width, tile = m.width == 16 ? 14 : 6;
+  const std::int64_t panel = 2 * m.width, tile = tile_height(m);
   const std::int64_t chunks = order::chunks(g.k, order::k_chunk), depth = order::tree_depth(chunks),
                      terms = std::min(g.k, order::k_chunk);
   const std::int64_t slot = tile * panel;
@@ -276,7 +279,7 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
 }  // namespace
 
 void append_contraction_rows(KernelTable& table, const Microkernels& m) {
-  const std::int32_t tile = m.width == 16 ? 14 : 6;
+  const std::int32_t tile = tile_height(m);
   const Edges gemm{{m.width, 2 * m.width, tile, static_cast<std::int32_t>(order::k_chunk), 16,
                     2 * static_cast<std::int32_t>(order::k_chunk)}};
   const Edges conv{{m.width, 2 * m.width, tile, static_cast<std::int32_t>(order::sample_group), 3 * m.width, 4}};
@@ -284,8 +287,8 @@ void append_contraction_rows(KernelTable& table, const Microkernels& m) {
   append<op::MatMulGradA>(table, m, {m.gemm}, bind_matmul_grad_a, gemm);
   append<op::MatMulGradB>(table, m, {m.gemm}, bind_matmul_grad_b, gemm);
   append<op::Conv2d>(table, m, {m.conv2d_winograd}, bind_conv2d_winograd, conv, Precision::tf32);
-  append<op::Conv2d>(table, m, {m.conv2d_direct}, bind_conv2d, conv);
-  append<op::Conv2dGradInput>(table, m, {m.conv2d_grad_input}, bind_conv2d_grad_input, conv);
+  append<op::Conv2d>(table, m, {m.conv2d_direct, m.conv2d_depthwise}, bind_conv2d, conv);
+  append<op::Conv2dGradInput>(table, m, {m.conv2d_grad_input, m.conv2d_grad_input_dense}, bind_conv2d_grad_input, conv);
   append<op::Conv2dGradFilter>(table, m, {m.conv2d_grad_filter}, bind_conv2d_grad_filter, conv);
 }
 

@@ -1,4 +1,4 @@
-// What the three convolution kernels share: the zero-padded image, and dz of one image as lists of live terms.
+// What the convolution kernels share: zero-padded images, and dz, dense or as its live terms.
 // A tap in the padding then adds fma(0, w, acc), which is acc for finite w (kernels/common/order.hpp, dead terms).
 #pragma once
 #include "kernels/common/order.hpp"
@@ -8,11 +8,10 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-constexpr int panel = 2 * width;
-constexpr int tile_pixels = width == 16 ? 14 : 6;
+TENON_INLINE std::int64_t terms_of(const Conv2dPlan& p) { return std::int64_t{p.g.kh} * p.g.kw * p.cg; }
 
 TENON_INLINE std::int32_t team_size(const Call& call, const Conv2dPlan& p) {
-  const std::int64_t work = p.g.n * p.g.oh * p.g.ow * p.g.k * p.g.kh * p.g.kw * p.cg;
+  const std::int64_t work = std::int64_t{p.g.n} * p.g.oh * p.g.ow * p.g.k * terms_of(p);
   return work < 65536 ? 1 : static_cast<std::int32_t>(smaller(call.threads, p.threads));
 }
 
@@ -26,7 +25,6 @@ TENON_INLINE Runs runs_of(const Conv2dPlan& p) {
   return {p.g.kh, p.g.kw, p.cg, row, std::int64_t{p.g.dilation_w} * p.g.c};
 }
 
-TENON_INLINE std::int64_t terms_of(const Conv2dPlan& p) { return std::int64_t{p.g.kh} * p.g.kw * p.cg; }
 /// Of one image, where it has to be copied.
 TENON_INLINE std::int64_t padded_floats(const Conv2dPlan& p) {
   return p.padded ? std::int64_t{p.padded_h} * p.padded_w * p.g.c : 0;
@@ -46,22 +44,34 @@ TENON_INLINE const float* padded_image(const Conv2dPlan& p, const float* x, std:
   return to;
 }
 
-/// A few neighbouring images with their padding; those that are there already are not copied again.
+/// A few neighbouring images in scratch; those that are there already are not made again.
+struct HeldImages {
+  float* scratch;
+  std::int64_t each;  // floats
+  Range there{0, 0};
+
+  template <class Make>
+  TENON_MEMBER void hold(Range wanted, const Make& make) {
+    if (wanted.begin >= there.begin && wanted.end <= there.end) return;
+    there = wanted;
+    for (std::int64_t n = wanted.begin; n < wanted.end; ++n) make(n, scratch + (n - wanted.begin) * each);
+  }
+  TENON_MEMBER const float* at(std::int64_t n) const { return scratch + (n - there.begin) * each; }
+};
+/// Images with their padding, or where they lie when there is none.
 struct Images {
   const Conv2dPlan& p;
   const float* x;
-  float* scratch;
-  Range there{0, 0};
+  HeldImages held;
 
   TENON_MEMBER void load(std::int64_t begin, std::int64_t end) {
-    if (!p.padded || (begin >= there.begin && end <= there.end)) return;
-    there = {begin, end};
-    for (std::int64_t n = begin; n < end; ++n) padded_image(p, x, n, scratch + (n - begin) * padded_floats(p));
+    if (p.padded) held.hold({begin, end}, [&](std::int64_t n, float* to) { padded_image(p, x, n, to); });
   }
-  TENON_MEMBER const float* at(std::int64_t n) const {
-    return p.padded ? scratch + (n - there.begin) * padded_floats(p) : x + n * p.g.h * p.g.w * p.g.c;
-  }
+  TENON_MEMBER const float* at(std::int64_t n) const { return p.padded ? held.at(n) : x + n * p.g.h * p.g.w * p.g.c; }
 };
+TENON_INLINE Images images_of(const Conv2dPlan& p, const float* x, float* scratch) {
+  return {p, x, {scratch, padded_floats(p)}};
+}
 
 /// What dropout and a mask without pool need, over a whole unit: an output row, or the row that a pool leaves of two.
 TENON_INLINE void finish_unit(const Conv2dPlan& p, const Call& call, std::int64_t unit) {
@@ -74,27 +84,48 @@ TENON_INLINE void finish_unit(const Conv2dPlan& p, const Call& call, std::int64_
   finish_masked(output<float>(call, 0) + at, mask, at, size, relu, g.dropout, g.site, *call.control);
 }
 
+/// gy and mask of one image behind a pool, and what dropout multiplies by.
+struct PooledGradient {
+  const float* gy;
+  const std::uint8_t* mask;
+  float scale;
+};
+TENON_INLINE PooledGradient pooled_gradient(const ConvGeometry& g, const Call& call, std::int64_t n) {
+  const std::int64_t at = n * g.ph * g.pw * g.k;
+  return {input<float>(call, 0) + at, static_cast<const std::uint8_t*>(call.in[2]) + at,
+          g.dropout > 0.f ? philox::dropout_scale(g.dropout) : 1.f};
+}
+
+/// What undoes the epilogue of a convolution without pool.
+TENON_INLINE PrologueGeometry prologue_of(const ConvGeometry& g) {
+  const auto fn = static_cast<op::UnaryFn>(g.activation);
+  return {g.mask || fn != op::UnaryFn::identity, g.mask, fn, g.alpha, g.dropout};
+}
+/// dz[0, count) where nothing is pooled, from element `first` of the convolution's output.
+TENON_INLINE void undo_elements(const PrologueGeometry& undo, const Call& call, std::int64_t first, std::int64_t count,
+                                float* dz) {
+  undo_epilogue(undo, input<float>(call, 0) + first, static_cast<const char*>(call.in[2]) + first * (undo.mask ? 1 : 4),
+                dz, count);
+}
+
 /// dz of one image, dense: (oh, ow, k), dead terms 0. Returns gy itself where the epilogue left it alone.
 TENON_INLINE const float* dense_dz(const Conv2dPlan& p, const Call& call, std::int64_t n, float* to) {
   const ConvGeometry& g = p.g;
-  const std::int64_t out = std::int64_t{g.ph} * g.pw * g.k, full = std::int64_t{g.oh} * g.ow * g.k;
-  const float* gy = input<float>(call, 0) + n * out;
-  const auto fn = static_cast<op::UnaryFn>(g.activation);
-  if (!g.mask && fn == op::UnaryFn::identity) return gy;
-  const auto* mask = static_cast<const std::uint8_t*>(call.in[2]) + n * out;
+  const std::int64_t full = std::int64_t{g.oh} * g.ow * g.k;
   if (!g.pool) {
-    const void* saved = g.mask ? static_cast<const void*>(mask) : static_cast<const float*>(call.in[2]) + n * out;
-    undo_epilogue({true, g.mask, fn, g.alpha, g.dropout}, gy, saved, to, full);
+    const PrologueGeometry undo = prologue_of(g);
+    if (!undo.any) return input<float>(call, 0) + n * full;
+    undo_elements(undo, call, n * full, full, to);
     return to;
   }
   std::memset(to, 0, static_cast<std::size_t>(full) * sizeof(float));
-  const float scale = g.dropout > 0.f ? philox::dropout_scale(g.dropout) : 1.f;
+  const PooledGradient dz = pooled_gradient(g, call, n);
   for (std::int64_t y = 0; y < g.ph; ++y)
     for (std::int64_t x = 0; x < g.pw; ++x)
       for (std::int64_t k = 0; k < g.k; ++k) {
         const std::int64_t i = (y * g.pw + x) * g.k + k;
-        if (mask[i] == op::Epilogue::killed) continue;
-        to[((2 * y + mask[i] / 2) * g.ow + 2 * x + mask[i] % 2) * g.k + k] = gy[i] * scale;
+        if (dz.mask[i] == op::Epilogue::killed) continue;
+        to[((2 * y + dz.mask[i] / 2) * g.ow + 2 * x + dz.mask[i] % 2) * g.k + k] = dz.gy[i] * dz.scale;
       }
   return to;
 }
@@ -130,18 +161,6 @@ TENON_INLINE void for_each_equal(const std::uint8_t* m, std::int64_t n, int want
       body(k + __builtin_ctzll(bits));
   for (; k < n; ++k)
     if ((m[k] & relevant) == wanted) body(k);
-}
-
-/// gy and mask of one image behind a pool, and what dropout multiplies by.
-struct PooledGradient {
-  const float* gy;
-  const std::uint8_t* mask;
-  float scale;
-};
-TENON_INLINE PooledGradient pooled_gradient(const ConvGeometry& g, const Call& call, std::int64_t n) {
-  const std::int64_t at = n * g.ph * g.pw * g.k;
-  return {input<float>(call, 0) + at, static_cast<const std::uint8_t*>(call.in[2]) + at,
-          g.dropout > 0.f ? philox::dropout_scale(g.dropout) : 1.f};
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ void conv2d_depthwise(const Call& call) {
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const std::int64_t thread = omp_get_thread_num();
-    Images images{p, input<float>(call, 0), work + p.scratch_at + thread * p.scratch_each};
+    Images images = images_of(p, input<float>(call, 0), work + p.scratch_at + thread * p.scratch_each);
     const Range mine = part(rows, thread, omp_get_num_threads());
     pointwise::with_unary<Simd>(static_cast<op::UnaryFn>(g.activation), g.alpha, 0.f, [&](const auto& f) {
       for (std::int64_t row = mine.begin; row < mine.end; ++row) {

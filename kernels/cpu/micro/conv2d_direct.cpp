@@ -17,7 +17,7 @@ namespace {
 
 /// Filters of group `group`, panel `q`: [taps c][panel], zero behind the last filter.
 void pack_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64_t group, std::int64_t q) {
-  const std::int64_t terms = std::int64_t{p.g.kh} * p.g.kw * p.cg, first = group * p.kg + q * panel;
+  const std::int64_t terms = terms_of(p), first = group * p.kg + q * panel;
   const std::int64_t count = smaller(panel, p.kg - q * panel);
   for (std::int64_t t = 0; t < terms; ++t) {
     if (count < panel)
@@ -30,7 +30,7 @@ void pack_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64
 
 /// z (ow, panel) of one output row over one chunk.
 void output_row(const Conv2dPlan& p, const float* x, const float* w, std::int64_t chunk, float* z) {
-  const std::int64_t terms = terms_of(p), count = blocks_of(p.g.ow, tile_pixels),
+  const std::int64_t terms = terms_of(p), count = blocks_of(p.g.ow, tile_height),
                      step = std::int64_t{p.g.stride_w} * p.g.c;
   const Runs runs = runs_of(p);
   for (std::int64_t t = 0, px = 0; t < count; ++t) {
@@ -137,7 +137,7 @@ void conv2d_direct(const Call& call) {
     for (std::int64_t i = 0; i < panels; ++i)
       pack_filter(p, input<float>(call, 1), work + p.filter_at + i * terms * panel, i / p.panels, i % p.panels);
     float* scratch = work + p.scratch_at + thread * p.scratch_each;
-    Images images{p, input<float>(call, 0), scratch};
+    Images images = images_of(p, input<float>(call, 0), scratch);
     float* stack = scratch + p.images_block * padded_floats(p);
     // Dropout passes over whole units, so that it needs all panels of a unit on one thread.
     const bool by_panel = units < 4 * team && panels >= team && !g.mask;

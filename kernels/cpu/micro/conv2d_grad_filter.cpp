@@ -14,7 +14,10 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-constexpr int tile_taps = tile_pixels;
+/// Where the bias's sums begin in a sample group's partial sums: behind those of the filter.
+TENON_INLINE std::int64_t bias_at(const Conv2dPlan& p) {
+  return terms_of(p) * (p.by_channel || p.depthwise ? p.g.k : std::int64_t{p.g.groups} * p.panels * panel);
+}
 
 /// A live term of one filter: where its window of x begins, and dz.
 struct Position {
@@ -88,7 +91,7 @@ void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, s
   auto* count = reinterpret_cast<std::int32_t*>(list + positions * g.k);
   for (std::int64_t k = which.begin; k < which.end; ++k) count[k] = 0;
   // Without bias the sums go where nobody looks: one more store is cheaper than a branch.
-  float* gbias = g.bias ? partial + terms * g.k : reinterpret_cast<float*>(count + g.k);
+  float* gbias = g.bias ? partial + bias_at(p) : reinterpret_cast<float*>(count + g.k);
   const PooledGradient dz = pooled_gradient(g, call, n);
   for (std::int64_t y = 0; y < g.ph; ++y)
     for (int below = 0; below < 2; ++below)
@@ -156,7 +159,7 @@ void tap_tile(const TapArgs& a) {
 using TapTile = void (*)(const TapArgs&);
 /// More taps than fit into the registers are never asked for; their entries keep the table square.
 template <int runs, int taps>
-constexpr TapTile tap_tile_of = tap_tile<runs, (runs * taps > tile_taps ? tile_taps / runs : taps)>;
+constexpr TapTile tap_tile_of = tap_tile<runs, (runs * taps > tile_height ? tile_height / runs : taps)>;
 template <int runs>
 constexpr TapTile tap_tiles[] = {
     tap_tile_of<runs, 1>,  tap_tile_of<runs, 2>,  tap_tile_of<runs, 3>,  tap_tile_of<runs, 4>, tap_tile_of<runs, 5>,
@@ -174,7 +177,7 @@ void add_by_tap(const Conv2dPlan& p, const Call& call, const float* image, std::
   float* spread = scratch;  // dz (positions, stride), where panels are not whole
   const float* dz = dense_dz(p, call, n, scratch + (p.kg == whole ? 0 : positions * stride));
   if (g.bias && which.begin == 0) {
-    float* gbias = partial + g.groups * terms * whole;
+    float* gbias = partial + bias_at(p);
     for_each_lanes(g.k, [&](std::int64_t k, auto lanes) {
       Vf sum = lanes.load(gbias + k);
       for (std::int64_t i = 0; i < positions; ++i) sum += lanes.load(dz + i * g.k + k);
@@ -192,8 +195,8 @@ void add_by_tap(const Conv2dPlan& p, const Call& call, const float* image, std::
   }
   // Short runs share a tile, so that there are chains enough to hide the latency of an FMA.
   const Runs runs = runs_of(p);
-  const std::int64_t pieces = blocks_of(runs.length, tile_taps),
-                     most = smaller(3, tile_taps / smaller(runs.length, tile_taps));
+  const std::int64_t pieces = blocks_of(runs.length, tile_height),
+                     most = smaller(3, tile_height / smaller(runs.length, tile_height));
   for (std::int64_t group = which.begin / p.panels; group * p.panels < which.end; ++group) {
     const Range panels{larger(which.begin - group * p.panels, 0), smaller(which.end - group * p.panels, p.panels)};
     for (std::int64_t o = 0; o < runs.outer; ++o)
@@ -254,7 +257,7 @@ void add_depthwise(const Conv2dPlan& p, const Call& call, const float* image, st
         for (std::int64_t t = 0; t < count; ++t) lanes.store(to + t * g.c, acc[t]);
       }
     if (!g.bias) return;
-    float* gbias = partial + terms_of(p) * g.k + c;
+    float* gbias = partial + bias_at(p) + c;
     Vf sum = lanes.load(gbias);
     each_position([&](Vf d, const float*) { sum += d; });
     lanes.store(gbias, sum);
@@ -263,7 +266,7 @@ void add_depthwise(const Conv2dPlan& p, const Call& call, const float* image, st
 
 /// Element i of a partial sum as the filter gradient orders it.
 TENON_INLINE std::int64_t partial_index(const Conv2dPlan& p, std::int64_t term, std::int64_t k) {
-  const std::int64_t terms = std::int64_t{p.g.kh} * p.g.kw * p.cg;
+  const std::int64_t terms = terms_of(p);
   if (p.by_channel) return k * terms + term;
   if (p.depthwise) return term * p.g.k + k;
   return ((k / p.kg) * terms + term) * p.panels * panel + k % p.kg;
@@ -276,14 +279,14 @@ void conv2d_grad_filter(const Call& call) {
   const ConvGeometry& g = p.g;
   auto* work = static_cast<float*>(call.workspace);
   const float* x = input<float>(call, 1);
-  const std::int64_t groups = order::chunks(g.n, order::sample_group), terms = std::int64_t{g.kh} * g.kw * p.cg;
+  const std::int64_t groups = order::chunks(g.n, order::sample_group), terms = terms_of(p);
   float* partials = work + p.partial_at;
   float* gfilter = output<float>(call, 0);
   const std::int32_t threads = team_size(call, p);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     float* scratch = work + p.scratch_at + omp_get_thread_num() * p.scratch_each;
-    float* rest = scratch + (p.padded ? std::int64_t{p.padded_h} * p.padded_w * g.c : 0);
+    float* rest = scratch + padded_floats(p);
 #pragma omp for schedule(static)
     for (std::int64_t s = 0; s < groups; ++s)
       std::memset(partials + s * p.partial_each, 0, static_cast<std::size_t>(p.partial_each) * sizeof(float));
@@ -311,19 +314,15 @@ void conv2d_grad_filter(const Call& call) {
 #pragma omp for schedule(static)
       for (std::int64_t block = 0; block < blocks_of(p.partial_each, 1024); ++block)
         for (std::int64_t i = 0; i + distance < groups; i += 2 * distance) {
-          float* to = partials + i * p.partial_each;
+          float* to = partials + i * p.partial_each + block * 1024;
           const float* from = to + distance * p.partial_each;
-          for (std::int64_t e = block * 1024; e < smaller(p.partial_each, (block + 1) * 1024); ++e) to[e] += from[e];
+          add_floats(to, from, smaller(1024, p.partial_each - block * 1024));
         }
 #pragma omp for schedule(static)
     for (std::int64_t t = 0; t < terms; ++t)
       for (std::int64_t k = 0; k < g.k; ++k) gfilter[t * g.k + k] = partials[partial_index(p, t, k)];
   }
-  if (!g.bias) return;
-  float* gbias = output<float>(call, 1);
-  const float* sums =
-      partials + (p.by_channel || p.depthwise ? terms * g.k : std::int64_t{g.groups} * terms * p.panels * panel);
-  for (std::int64_t k = 0; k < g.k; ++k) gbias[k] = sums[k];
+  if (g.bias) std::memcpy(output<float>(call, 1), partials + bias_at(p), static_cast<std::size_t>(g.k) * sizeof(float));
 }
 
 }  // namespace tenon::cpu::TENON_ISA

@@ -17,7 +17,7 @@ constexpr int run_vectors = 6;
 
 /// filter (kh,kw,cg,k) -> [k][taps][cg] for k in [begin, end).
 void turn_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64_t begin, std::int64_t end) {
-  const std::int64_t terms = std::int64_t{p.g.kh} * p.g.kw * p.cg;
+  const std::int64_t terms = terms_of(p);
   for (std::int64_t k = begin; k < end; ++k)
     for (std::int64_t t = 0; t < terms; ++t) to[k * terms + t] = filter[t * p.g.k + k];
 }

@@ -83,16 +83,14 @@ void place_dz(const Conv2dPlan& p, const Call& call, std::int64_t n, float* to) 
   const Range rows{larger(f.top, 0), smaller(f.top + f.h, g.oh)},
       columns{larger(f.left, 0), smaller(f.left + f.w, g.ow)};
   if (columns.size() <= 0) return;
-  const auto fn = static_cast<op::UnaryFn>(g.activation);
-  const PrologueGeometry undo{g.mask || fn != op::UnaryFn::identity, g.mask, fn, g.alpha, g.dropout};
+  const PrologueGeometry undo = prologue_of(g);
   for (std::int64_t oy = rows.begin; oy < rows.end; ++oy) {
     const std::int64_t at = ((n * g.oh + oy) * g.ow + columns.begin) * g.k, count = columns.size() * g.k;
     float* line = to + ((oy - f.top) * f.w + columns.begin - f.left) * g.k;
-    const float* gy = input<float>(call, 0) + at;
     if (undo.any)
-      undo_epilogue(undo, gy, static_cast<const char*>(call.in[2]) + at * (g.mask ? 1 : 4), line, count);
+      undo_elements(undo, call, at, count, line);
     else
-      std::memcpy(line, gy, static_cast<std::size_t>(count) * sizeof(float));
+      std::memcpy(line, input<float>(call, 0) + at, static_cast<std::size_t>(count) * sizeof(float));
   }
 }
 
@@ -100,8 +98,7 @@ struct Block {
   const Conv2dPlan& p;
   const Call& call;
   const float* packed;
-  const float* dz;  // of image `first`
-  std::int64_t first;
+  const HeldImages& dz;
   Range units;  // rows of gx, over all images
   float* z;     // (units, pixels of a class, panel)
 };
@@ -111,8 +108,8 @@ void run_class(const Block& b, std::int64_t ry, std::int64_t rx, const Taps& h, 
                std::int64_t i) {
   const Conv2dPlan& p = b.p;
   const ConvGeometry& g = p.g;
-  const std::int64_t pixels = blocks_of(g.w - rx, g.stride_w), tile_count = blocks_of(pixels, tile_pixels);
-  const std::int64_t terms = h.count * w.count * p.kg, frame = p.dz.h * p.dz.w * g.k, line = p.dz.w * g.k;
+  const std::int64_t pixels = blocks_of(g.w - rx, g.stride_w), tile_count = blocks_of(pixels, tile_height);
+  const std::int64_t terms = h.count * w.count * p.kg, line = p.dz.w * g.k;
   const std::int64_t group = i / channel_panels(p), c0 = group * p.cg + i % channel_panels(p) * panel;
   const std::int64_t count = smaller(panel, (group + 1) * p.cg - c0);
   const bool joined = g.groups == 1 && p.dz.reach_w == 1;
@@ -124,7 +121,7 @@ void run_class(const Block& b, std::int64_t ry, std::int64_t rx, const Taps& h, 
   };
   for (std::int64_t piece = 0; piece < terms; piece += order::k_chunk)
     each_row([&](std::int64_t unit, float* z) {
-      const float* x = b.dz + (unit / g.h - b.first) * frame + (unit % g.h / g.stride_h + h.at - p.dz.top) * line +
+      const float* x = b.dz.at(unit / g.h) + (unit % g.h / g.stride_h + h.at - p.dz.top) * line +
                        (w.at - p.dz.left) * g.k + group * p.kg;
       for (std::int64_t t = 0; t < tile_count; ++t) {
         const Range px = part(pixels, t, tile_count);
@@ -146,13 +143,13 @@ void run_class_depthwise(const Block& b, const float* filter, std::int64_t ry, s
                          const Taps& w) {
   const Conv2dPlan& p = b.p;
   const ConvGeometry& g = p.g;
-  const std::int64_t frame = p.dz.h * p.dz.w * g.k, line = p.dz.w * g.k;
+  const std::int64_t line = p.dz.w * g.k;
   const ChannelTaps taps{h.count,      w.count, p.dz.reach_h * line, p.dz.reach_w * g.k, -h.step * g.kw * g.c,
                          -w.step * g.c};
   for (std::int64_t unit = b.units.begin; unit < b.units.end; ++unit) {
     if (unit % g.h % g.stride_h != ry) continue;
-    const float* dz = b.dz + (unit / g.h - b.first) * frame + (unit % g.h / g.stride_h + h.at - p.dz.top) * line +
-                      (w.at - p.dz.left) * g.k;
+    const float* dz =
+        b.dz.at(unit / g.h) + (unit % g.h / g.stride_h + h.at - p.dz.top) * line + (w.at - p.dz.left) * g.k;
     float* gx = output<float>(b.call, 0) + (unit * g.w + rx) * g.c;
     channel_row(
         dz, g.k, filter + (h.first * g.kw + w.first) * g.c, taps, blocks_of(g.w - rx, g.stride_w), g.c,
@@ -180,20 +177,15 @@ void conv2d_grad_input_dense(const Call& call) {
           pack_class(p, input<float>(call, 1), h, w, i, packed + at + i * h.count * w.count * p.kg * panel);
       });
 #pragma omp barrier
-    float* images = work + p.scratch_at + thread * p.scratch_each;
-    float* z = images + p.images_block * frame;
+    HeldImages dz{work + p.scratch_at + thread * p.scratch_each, frame};
+    float* z = dz.scratch + p.images_block * frame;
     const bool by_panel = !p.depthwise && units < 4 * team && panels >= team;
     const Range mine = by_panel ? Range{0, units} : part(units, thread, team);
     const Range which = by_panel ? part(panels, thread, team) : Range{0, panels};
-    Range there{0, 0};
     for (std::int64_t begin = mine.begin; begin < mine.end; begin += p.unit_block) {
       const std::int64_t end = smaller(begin + p.unit_block, mine.end);
-      const Range needed{begin / g.h, (end - 1) / g.h + 1};
-      if (needed.begin < there.begin || needed.end > there.end) {
-        there = needed;
-        for (std::int64_t n = there.begin; n < there.end; ++n) place_dz(p, call, n, images + (n - there.begin) * frame);
-      }
-      const Block block{p, call, packed, images, there.begin, {begin, end}, z};
+      dz.hold({begin / g.h, (end - 1) / g.h + 1}, [&](std::int64_t n, float* to) { place_dz(p, call, n, to); });
+      const Block block{p, call, packed, dz, {begin, end}, z};
       if (p.depthwise)
         for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t) {
           run_class_depthwise(block, input<float>(call, 1), ry, rx, h, w);

@@ -144,7 +144,7 @@ void run_tiles(const Conv2dPlan& p, const Call& call, const float* image, const 
     const std::int64_t t = which.begin + i;
     load_tile(p, image + t / across * outputs * line + t % across * outputs * g.c, v + i * g.c, v_point);
   }
-  const std::int64_t pieces = blocks_of(count, tile_pixels);
+  const std::int64_t pieces = blocks_of(count, tile_height);
   for (std::int64_t q = 0; q < p.panels; ++q) {
     for (int point = 0; point < points; ++point)
       for (std::int64_t piece = 0; piece < pieces; ++piece) {
@@ -187,7 +187,7 @@ void conv2d_winograd(const Call& call) {
     for (std::int64_t q = 0; q < p.panels; ++q) pack_filter(p, input<float>(call, 1), q, channels, work + p.filter_at);
 #pragma omp barrier
     float* scratch = work + p.scratch_at + thread * p.scratch_each;
-    Images images{p, input<float>(call, 0), scratch};
+    Images images = images_of(p, input<float>(call, 0), scratch);
     float* v = scratch + padded_floats(p);
     const Range mine = part(g.n * blocks, thread, team);
     for (std::int64_t i = mine.begin; i < mine.end; ++i) {

@@ -17,7 +17,7 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-constexpr std::int64_t slot_floats = tile_rows * panel;
+constexpr std::int64_t slot_floats = tile_height * panel;
 // With few rows there are too few chains in two vectors to hide the latency of an FMA: four panels at once.
 constexpr int wide_rows = width == 16 ? 3 : 1, wide_panels = 4;
 
@@ -116,7 +116,7 @@ TENON_INLINE void store_rows(const Work& w, const float* z, std::int64_t stride,
 }
 TENON_INLINE void store_tile(const Work& w, const float* slot, Range rows, Range columns) {
   if (!w.g.turned) return store_rows(w, slot, panel, rows, columns, w.g.n);
-  constexpr int height = (tile_rows + width - 1) / width * width;
+  constexpr int height = (tile_height + width - 1) / width * width;
   float z[panel * height];
   for (int r = 0; r < height; r += width)
     for (int j = 0; j < panel; j += width)
@@ -164,9 +164,6 @@ TENON_INLINE void multiply(const Work& w, const Tiles& tiles, Range which, Range
 TENON_INLINE Range terms_of(const GemmGeometry& g, std::int64_t chunk) {
   return {chunk * order::k_chunk, smaller(g.k, (chunk + 1) * order::k_chunk)};
 }
-TENON_INLINE void add_slot(float* to, const float* from) {
-  for (std::int64_t i = 0; i < slot_floats; i += width) Simd::store(to + i, Simd::load(to + i) + Simd::load(from + i));
-}
 
 /// A piece of c, all of k: blocks of columns, blocks of rows, chunks. Entry e of the pair tree of a tile is e * entry
 /// behind.
@@ -197,7 +194,9 @@ void region(const Work& w, Range rows, Range columns) {
             [&](std::int64_t t, std::int64_t p) { return at(t, p) + height * entry; },
             [&](std::int64_t t, std::int64_t p, Range r, Range c) {
               float* stack = at(t, p);
-              const auto join = [&](int below, int top) { add_slot(stack + below * entry, stack + top * entry); };
+              const auto join = [&](int below, int top) {
+                add_floats(stack + below * entry, stack + top * entry, slot_floats);
+              };
               const int left = order::tree_push(chunk, height, join);
               if (chunk + 1 < chunks) return;
               order::tree_finish(left, join);
@@ -233,7 +232,7 @@ void by_chunks(const Work& w, std::int64_t thread, std::int64_t threads) {
     float* sums = slots + i * slot_floats;
     for (std::int64_t distance = 1; distance < chunks; distance *= 2)
       for (std::int64_t c = 0; c + distance < chunks; c += 2 * distance)
-        add_slot(sums + c * entry, sums + (c + distance) * entry);
+        add_floats(sums + c * entry, sums + (c + distance) * entry, slot_floats);
     const std::int64_t t = i / panels, p = i % panels;
     store_tile(w, sums, {tiles.begin(t), tiles.begin(t + 1)}, {p * panel, smaller((p + 1) * panel, g.n)});
   }
@@ -263,9 +262,7 @@ void column_sums(const GemmGeometry& g, const float* dz, Range which, float* to,
     for_each_lanes(which.size(), [&](std::int64_t j, auto lanes) { body(which.begin + j, lanes); });
   };
   const auto join = [&](int below, int top) {
-    each([&](std::int64_t j, auto lanes) {
-      lanes.store(stack + below * n + j, lanes.load(stack + below * n + j) + lanes.load(stack + top * n + j));
-    });
+    add_floats(stack + below * n + which.begin, stack + top * n + which.begin, which.size());
   };
   int height = 0;
   for (std::int64_t c = 0; c < chunks; ++c) {

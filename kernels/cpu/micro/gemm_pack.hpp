@@ -6,10 +6,6 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-constexpr int panel = 2 * width;
-// Accumulators, two columns and a broadcast fill the register file: 32 registers with AVX-512, 16 before.
-constexpr int tile_rows = width == 16 ? 14 : 6;
-
 /// Rows in tiles whose heights differ by at most one, so that the last one is not a sliver.
 struct Tiles {
   Range rows;
@@ -17,7 +13,7 @@ struct Tiles {
   TENON_MEMBER std::int64_t begin(std::int64_t t) const { return rows.begin + t * height + smaller(t, taller); }
 };
 TENON_INLINE Tiles tiles_of(Range rows) {
-  const std::int64_t count = blocks_of(rows.size(), tile_rows);
+  const std::int64_t count = blocks_of(rows.size(), tile_height);
   return {rows, count, rows.size() / count, rows.size() % count};
 }
 

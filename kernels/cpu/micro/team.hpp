@@ -67,6 +67,10 @@ TENON_INLINE void keep_register(T& value) {
   asm("" : "+r"(value));
 }
 
+/// A register tile: up to tile_height rows (or pixels, or taps) times a panel of two vectors. Accumulators, two vectors and
+/// a broadcast fill the register file: 32 registers with AVX-512, 16 before.
+constexpr int panel = 2 * width;
+constexpr int tile_height = width == 16 ? 14 : 6;
 /// Terms of a chain that a register tile takes at a time. With AVX-512, integer instructions take the ports of the
 /// FMAs, so pointers had better move once in four; before it there are ports enough and too few registers to mix steps
 /// in.
