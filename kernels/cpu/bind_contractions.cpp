@@ -82,6 +82,7 @@ Bound bind_gemm(GemmGeometry g, const Problem& p, const Microkernels& m) {
   // Packing is one write and one read more per element of b, against m / 32 cycles of work on it. Rows of b further
   // apart than a page would share few sets of L1.
   g.b_in_place = g.b_col == 1 && g.m <= 256 && g.b_row <= 1024;
+  g.sums_to_c = chunks == 1 && !g.turned && !g.bias && g.activation == op::UnaryFn::identity;
   g.by_chunks = chunks > 1 && g.m * g.n <= 65536;
   // A block of a and a block of b fit in L2 together: 256 and 512 KiB.
   const std::int64_t a_line = g.a_stride == 0 ? terms : g.a_stride;
@@ -92,6 +93,7 @@ Bound bind_gemm(GemmGeometry g, const Problem& p, const Microkernels& m) {
   Workspace own;
   (void)own.take(g.tile_block * tile * a_line);
   g.b_at = own.take(terms * g.column_block);
+  if (chunks == 1) g.piece_at = own.take(std::max<std::int64_t>(g.tile_block, 4) * slot);
   if (chunks > 1 && !g.by_chunks) g.stack_at = own.take(rounded(g.row_block, tile) * g.column_block * depth);
   g.own_each = own.floats();
   Workspace w;

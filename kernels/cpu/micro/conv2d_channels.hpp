@@ -19,7 +19,9 @@ TENON_INLINE void channel_row(const float* x, std::int64_t step, const float* w,
   for (std::int64_t p0 = 0; p0 < pixels; p0 += together)
     for_each_lanes(channels, [&](std::int64_t c, auto lanes) {
       const auto sums = [&](auto count) __attribute__((always_inline)) {
-        Vf acc[count.value] = {};
+        Vf acc[count.value];
+#pragma GCC unroll 8
+        for (Vf& sum : acc) sum = Vf{};
         for (std::int64_t o = 0; o < taps.outer; ++o)
           for (std::int64_t i = 0; i < taps.inner; ++i) {
             const float* at = x + p0 * step + o * taps.x_outer + i * taps.x_inner + c;

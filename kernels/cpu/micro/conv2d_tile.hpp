@@ -38,10 +38,14 @@ void tile(const TileArgs& a) {
   // One pointer for three pixels, the others behind it by an index register: a pointer each would not fit in the
   // registers, and the compiler, left alone, makes one each.
   constexpr int bases = (pixels + 2) / 3, unroll = unrolled_terms;
-  Vf acc[pixels][2] = {};
+  Vf acc[pixels][2];
   if (a.go_on)
+#pragma GCC unroll 16
     for (int i = 0; i < pixels; ++i)
+#pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) acc[i][v] = Simd::load(a.z + i * panel + v * width);
+  else
+    clear(acc);
   const float* w = a.w + a.begin * panel;
   std::int64_t term = 0, step = a.step, step2 = 2 * a.step;
   for (std::int64_t o = 0; o < a.runs.outer; ++o)
@@ -74,6 +78,7 @@ void tile(const TileArgs& a) {
         advance(1);
       }
     }
+#pragma GCC unroll 16
   for (int i = 0; i < pixels; ++i) {
     Simd::store(a.z + i * panel, acc[i][0]);
     Simd::store(a.z + i * panel + width, acc[i][1]);

@@ -21,17 +21,36 @@ constexpr std::int64_t slot_floats = tile_height * panel;
 // With few rows there are too few chains in two vectors to hide the latency of an FMA: four panels at once.
 constexpr int wide_rows = width == 16 ? 3 : 1, wide_panels = 4;
 
+// Terms that all tiles take before the next: so many of a panel of b stay in L1.
+constexpr std::int64_t piece_terms = width == 16 ? order::k_chunk : 256;
+
 /// b as the inner loop reads it: k_step floats from one k to the next, panel_step between panels.
 struct Columns {
   const float* at;
   std::int64_t k_step, panel_step;
 };
 
-/// slots[v / 2] (rows, panel) = chains over one chunk. The stride between rows of a is a constant, so that every
+/// Where a tile's sums go: floats between rows, and between panels.
+struct Sums {
+  float* at;
+  std::int64_t row_step, panel_step;
+};
+
+/// sums (rows, vectors) = chains over one chunk, or a piece of it: from what is there, or from 0. The stride between rows of a is a constant, so that every
 /// address is one register and a displacement; 0: [k][rows].
 template <int rows, int vectors, std::int64_t stride>
-void chain(const float* a, Columns b, std::int64_t terms, float* slots) {
-  Vf acc[rows][vectors] = {};
+void chain(const float* a, Columns b, std::int64_t terms, bool go_on, const Sums& sums) {
+  const auto slot = [&](int r, int v) __attribute__((always_inline)) {
+    return sums.at + v / 2 * sums.panel_step + r * sums.row_step + v % 2 * width;
+  };
+  Vf acc[rows][vectors];
+  if (go_on)
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) acc[r][v] = Simd::load(slot(r, v));
+  else
+    clear(acc);
   const auto add = [&](int k) __attribute__((always_inline)) {
     Vf column[vectors];
 #pragma GCC unroll 8
@@ -54,11 +73,13 @@ void chain(const float* a, Columns b, std::int64_t terms, float* slots) {
     add(0);
     a += stride == 0 ? rows : 1;
   }
+#pragma GCC unroll 16
   for (int r = 0; r < rows; ++r)
-    for (int v = 0; v < vectors; ++v) Simd::store(slots + v / 2 * slot_floats + r * panel + v % 2 * width, acc[r][v]);
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) Simd::store(slot(r, v), acc[r][v]);
 }
 
-using Chain = void (*)(const float*, Columns, std::int64_t, float*);
+using Chain = void (*)(const float*, Columns, std::int64_t, bool, const Sums&);
 template <int vectors, std::int64_t stride>
 constexpr Chain chains[] = {nullptr,
                             chain<1, vectors, stride>,
@@ -126,7 +147,7 @@ TENON_INLINE void store_tile(const Work& w, const float* slot, Range rows, Range
 }
 
 /// One chunk of tiles x columns (at most g.column_block): chain sums into slot(tile, panel), then done(tile, panel).
-/// Slots of neighbouring panels of a tile are neighbours.
+/// Slots of neighbouring panels of a tile are neighbours. Where nothing follows the sums, those of whole panels go to c.
 template <class Slot, class Done>
 TENON_INLINE void multiply(const Work& w, const Tiles& tiles, Range which, Range columns, Range terms, const Slot& slot,
                            const Done& done) {
@@ -134,6 +155,7 @@ TENON_INLINE void multiply(const Work& w, const Tiles& tiles, Range which, Range
   const std::int64_t panels = blocks_of(columns.size(), panel), size = terms.size() * panel;
   float* packed_a = w.own;
   float* packed_b = w.own + g.b_at;
+  float* c = output<float>(w.call, 0);
   const auto panel_columns = [&](std::int64_t p) {
     return Range{columns.begin + p * panel, smaller(columns.begin + (p + 1) * panel, columns.end)};
   };
@@ -144,17 +166,25 @@ TENON_INLINE void multiply(const Work& w, const Tiles& tiles, Range which, Range
     const std::int64_t t1 = smaller(t0 + g.tile_block, which.end);
     pack_a(g, w.a, tiles, {t0, t1}, terms, packed_a);
     for (std::int64_t p = 0; p < panels;) {
-      const bool direct = p < in_place;
-      const Columns b = direct ? Columns{w.b + terms.begin * g.b_row + columns.begin + p * panel, g.b_row, panel}
+      const bool lies_there = p < in_place;
+      const Columns b = lies_there ? Columns{w.b + terms.begin * g.b_row + columns.begin + p * panel, g.b_row, panel}
                                : Columns{packed_b + p * size, panel, size};
-      const std::int64_t whole = (direct ? in_place : columns.size() / panel) - p;
+      const std::int64_t whole = (lies_there ? in_place : columns.size() / panel) - p;
       const std::int64_t together = tiles.rows.size() <= wide_rows && whole >= wide_panels ? wide_panels : 1;
       const std::int64_t count = together > 1 ? together * panel : panel_columns(p).size();
-      for (std::int64_t t = t0; t < t1; ++t) {
-        const std::int64_t row = tiles.begin(t), rows = tiles.begin(t + 1) - row;
-        const float* a = packed_a + (row - tiles.begin(t0)) * (g.a_stride == 0 ? terms.size() : g.a_stride);
-        chain_of(g, rows, count)(a, b, terms.size(), slot(t, p));
-        for (std::int64_t i = 0; i < together; ++i) done(t, p + i, Range{row, row + rows}, panel_columns(p + i));
+      for (std::int64_t k = 0; k < terms.size(); k += piece_terms) {
+        const std::int64_t end = smaller(k + piece_terms, terms.size());
+        for (std::int64_t t = t0; t < t1; ++t) {
+          const std::int64_t row = tiles.begin(t), rows = tiles.begin(t + 1) - row;
+          const float* a = packed_a + (row - tiles.begin(t0)) * (g.a_stride == 0 ? terms.size() : g.a_stride);
+          const bool direct = g.sums_to_c && count % panel == 0;
+          const Sums sums = direct ? Sums{c + row * g.n + columns.begin + p * panel, g.n, panel}
+                                   : Sums{slot(t, p), panel, slot_floats};
+          chain_of(g, rows, count)(a + k * (g.a_stride == 0 ? rows : 1), {b.at + k * b.k_step, b.k_step, b.panel_step},
+                                   end - k, k > 0, sums);
+          if (direct || end < terms.size()) continue;
+          for (std::int64_t i = 0; i < together; ++i) done(t, p + i, Range{row, row + rows}, panel_columns(p + i));
+        }
       }
       p += together;
     }
@@ -176,8 +206,10 @@ void region(const Work& w, Range rows, Range columns) {
     for (std::int64_t r0 = rows.begin; r0 < rows.end; r0 += g.row_block) {
       const Tiles tiles = tiles_of({r0, smaller(r0 + g.row_block, rows.end)});
       if (chunks == 1) {
-        float slots[wide_panels * slot_floats];
-        const auto slot = [&](std::int64_t, std::int64_t p) { return slots + p % wide_panels * slot_floats; };
+        // One tile takes several panels at once; several tiles one panel.
+        const auto slot = [&](std::int64_t t, std::int64_t p) {
+          return w.own + g.piece_at + (tiles.count == 1 ? p % wide_panels : t % g.tile_block) * slot_floats;
+        };
         multiply(w, tiles, {0, tiles.count}, block, {0, g.k}, slot,
                  [&](std::int64_t t, std::int64_t p, Range r, Range c) { store_tile(w, slot(t, p), r, c); });
         continue;

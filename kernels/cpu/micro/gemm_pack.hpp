@@ -28,9 +28,14 @@ TENON_INLINE void pack_a(const GemmGeometry& g, const float* a, const Tiles& til
     for (std::int64_t k = 0; k < terms.size(); ++k)
       for (std::int64_t t = which.begin; t < which.end; ++t) {
         const std::int64_t row = tiles.begin(t) - first, height = tiles.begin(t + 1) - tiles.begin(t);
-        for_each_lanes(height, [&](std::int64_t r, auto lanes) {
-          lanes.store(to + row * terms.size() + k * height + r, lanes.load(from + k * g.a_col + row + r));
-        });
+        const float* line = from + k * g.a_col + row;
+        float* packed = to + row * terms.size() + k * height;
+        // What a whole vector writes behind its tile belongs to the next k, which comes later; partial stores are slow.
+        if (k + 1 < terms.size() && first + row + width * blocks_of(height, width) <= g.m) {
+          for (std::int64_t r = 0; r < height; r += width) Simd::store(packed + r, Simd::load(line + r));
+          continue;
+        }
+        for_each_lanes(height, [&](std::int64_t r, auto lanes) { lanes.store(packed + r, lanes.load(line + r)); });
       }
     return;
   }

@@ -76,6 +76,21 @@ constexpr int tile_height = width == 16 ? 14 : 6;
 /// in.
 inline constexpr int unrolled_terms = width == 16 ? 4 : 1;
 
+/// Asks for `count` floats ahead of their use. Windows that move over an image read many lines at once, which the processor
+/// does not foresee.
+TENON_INLINE void fetch_ahead(const float* from, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; i += 16) __builtin_prefetch(from + i, 0, 2);
+}
+
+/// Zero, vector by vector: `= {}` becomes a block of zeros in memory, which is then read.
+template <int rows, int vectors>
+TENON_INLINE void clear(Vf (&acc)[rows][vectors]) {
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 16
+    for (int v = 0; v < vectors; ++v) acc[r][v] = Vf{};
+}
+
 /// body(row) for the rows of a geometry of (rows, cols).
 template <class Geometry, class Body>
 TENON_INLINE void for_each_row(const Call& call, const Geometry& g, const Body& body) {
