@@ -201,12 +201,9 @@ Bound bind_conv2d_winograd(const Problem& p, const Kernel& row) {
   c.padded = g.pad_top != 0 || g.pad_left != 0 || g.h < need_h || g.w < need_w;
   c.padded_h = c.padded ? need_h : g.h;
   c.padded_w = c.padded ? need_w : g.w;
-  // 512 KiB of transformed input, but two register tiles of pixels at least.
-  c.unit_block =
-      std::clamp<std::int64_t>(131072 / (36 * g.c), std::min<std::int64_t>(28, across * down), across * down);
   c.images_block = 1;
-  return finish(c, m.conv2d_winograd, 36 * c.panels * panel * g.c, padded_floats(c) + 36 * c.unit_block * (g.c + panel),
-                0);
+  return finish(c, m.conv2d_winograd, 36 * c.panels * panel * g.c,
+                padded_floats(c) + 36 * tile_height(m) * (g.c + panel), 0);
 }
 
 Bound bind_conv2d(const Problem& p, const Kernel& row) {
@@ -249,7 +246,10 @@ Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
     return finish(c, m.conv2d_grad_input_dense, panels * panel * g.kh * g.kw * c.kg,
                   c.images_block * c.dz.h * c.dz.w * g.k + c.unit_block * g.w * panel, 0);
   }
-  return finish(c, m.conv2d_grad_input, terms_of(c) * g.k, padded_floats(c) + 2 * std::int64_t{g.k}, 0);
+  // A list of all terms that may be alive, two floats each, and where those of every position begin.
+  const std::int64_t positions = std::int64_t{g.ph} * g.pw;
+  return finish(c, m.conv2d_grad_input, terms_of(c) * g.k, padded_floats(c) + 2 * positions * g.k + 4 * positions + 1,
+                0);
 }
 
 Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {

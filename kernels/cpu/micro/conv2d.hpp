@@ -151,6 +151,15 @@ TENON_INLINE std::uint64_t equal_bits(const std::uint8_t* m, std::uint8_t wanted
   return bits;
 }
 
+/// How many of m[0, n) are `wanted`.
+TENON_INLINE std::int64_t count_equal(const std::uint8_t* m, std::int64_t n, int wanted) {
+  std::int64_t k = 0, count = 0;
+  for (; k + 64 <= n; k += 64)
+    count += __builtin_popcountll(equal_bits(m + k, static_cast<std::uint8_t>(wanted), 0xFF));
+  for (; k < n; ++k) count += m[k] == wanted;
+  return count;
+}
+
 /// body(k) for the k in [0, n) with m[k] & relevant == wanted, ascending.
 template <class Body>
 TENON_INLINE void for_each_equal(const std::uint8_t* m, std::int64_t n, int wanted, int relevant, const Body& body) {

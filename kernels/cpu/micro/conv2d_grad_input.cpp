@@ -1,11 +1,12 @@
 // conv2d_grad_input behind a pool: gx(n,iy,ix,c) = sum over (oy,ox,k) of dz(n,oy,ox,k) filter(kh,kw,c,k), live terms
 // only. At most a quarter of dz is alive, and they are found by mask: dead terms are never touched. Without a pool:
 // conv2d_grad_input_dense.cpp.
-// Layout: the filter is turned to [k][kh][kw][c], so that a live term adds whole vectors of neighbouring (kw, c) to the
-// image's gradient, which lies (padded) in L2. Terms at one position share the loads and stores: up to 6 vectors stay
-// in registers while all its live k pass.
+// Layout: the filter is turned to [kh][k][kw][c], so that a live term adds whole vectors of neighbouring (kw, c) to the
+// image's gradient, which lies (padded) in L2. The live terms of an image are listed once; then, kh by kh, those at one
+// position share the loads and stores of what they add to, while one kh of the filter stays in L1.
 // Parallel over images.
-// Order: one FMA chain per gx over (oy, ox, k) ascending, no chunks. Error: terms * 2^-24 * sum |dz w| at most.
+// Order: one FMA chain per gx over (oy, ox, k) ascending, no chunks (a row of gx meets larger kh at smaller oy). Error:
+// terms * 2^-24 * sum |dz w| at most.
 #include <omp.h>
 
 #include "kernels/cpu/micro/conv2d.hpp"
@@ -13,36 +14,70 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-constexpr int run_vectors = 6;
+/// Vectors of a row that stay in registers while the terms of a position pass.
+constexpr int run_vectors = width == 16 ? 6 : 12;
 
-/// filter (kh,kw,cg,k) -> [k][taps][cg] for k in [begin, end).
+/// filter (kh,kw,cg,k) -> [kh][k][kw][cg] for k in [begin, end).
 void turn_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64_t begin, std::int64_t end) {
-  const std::int64_t terms = terms_of(p);
-  for (std::int64_t k = begin; k < end; ++k)
-    for (std::int64_t t = 0; t < terms; ++t) to[k * terms + t] = filter[t * p.g.k + k];
+  const std::int64_t row = std::int64_t{p.g.kw} * p.cg;
+  for (std::int64_t kh = 0; kh < p.g.kh; ++kh)
+    for (std::int64_t k = begin; k < end; ++k)
+      for (std::int64_t t = 0; t < row; ++t) to[(kh * p.g.k + k) * row + t] = filter[(kh * row + t) * p.g.k + k];
 }
 
-/// One live term at some output position.
+/// One live term: where the row of its filter begins, and dz.
 struct Live {
-  std::int32_t k;
+  std::int32_t filter;
   float dz;
 };
+/// All live terms of an image, in order; those at position i are [start[i], start[i + 1]).
+struct Terms {
+  Live* list;
+  std::int32_t* start;
+};
 
-/// to[0, vectors * width) += sum of dz * w, term by term; the last vector may be partial.
+/// Two neighbouring pooled bytes stand for two rows of positions: their terms are counted before they are written, so that
+/// each goes to its place at once.
+void list_terms(const Conv2dPlan& p, const PooledGradient& dz, const Terms& t) {
+  const ConvGeometry& g = p.g;
+  const std::int64_t columns = 2 * std::int64_t{g.pw};
+  const auto row = static_cast<std::int32_t>(g.kw * p.cg);
+  std::int32_t count = 0;
+  for (std::int64_t y = 0; y < g.ph; ++y) {
+    std::int32_t* start = t.start + 2 * y * columns;
+    for (int below = 0; below < 2; ++below)
+      for (std::int64_t x = 0; x < g.pw; ++x) {
+        const std::uint8_t* mask = dz.mask + (y * g.pw + x) * g.k;
+        for (int right = 0; right < 2; ++right) {
+          start[below * columns + 2 * x + right] = count;
+          count += static_cast<std::int32_t>(count_equal(mask, g.k, 2 * below + right));
+        }
+      }
+    for (std::int64_t x = 0; x < g.pw; ++x) {
+      const std::int64_t at = (y * g.pw + x) * g.k;
+      std::int32_t next[4] = {start[2 * x], start[2 * x + 1], start[columns + 2 * x], start[columns + 2 * x + 1]};
+      for_each_equal(dz.mask + at, g.k, 0, 0xFC, [&](std::int64_t k) {
+        t.list[next[dz.mask[at + k]]++] = {static_cast<std::int32_t>(k) * row, dz.gy[at + k] * dz.scale};
+      });
+    }
+  }
+  t.start[2 * g.ph * columns] = count;
+}
+
+/// to[0, vectors * width) += sum of dz * w over the terms [first, end), one at least; the last vector may be partial.
 template <int vectors, class Lanes>
-TENON_INLINE void add_run(const Live* live, std::int64_t count, const float* w, std::int64_t stride, float* to,
-                          Lanes last) {
+TENON_INLINE void add_run(const Live* first, const Live* end, const float* w, float* to, Lanes last) {
   Vf acc[vectors];
-#pragma GCC unroll 6
+#pragma GCC unroll 12
   for (int v = 0; v < vectors; ++v) acc[v] = v + 1 < vectors ? Simd::load(to + v * width) : last.load(to + v * width);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float* from = w + live[i].k * stride;
-    const Vf dz = Simd::set(live[i].dz);
-#pragma GCC unroll 6
+  do {
+    const float* from = w + first->filter;
+    const Vf dz = Simd::set(first->dz);
+#pragma GCC unroll 12
     for (int v = 0; v < vectors; ++v)
       acc[v] = Simd::fma(dz, v + 1 < vectors ? Simd::load(from + v * width) : last.load(from + v * width), acc[v]);
-  }
-#pragma GCC unroll 6
+  } while (++first != end);
+#pragma GCC unroll 12
   for (int v = 0; v < vectors; ++v) {
     if (v + 1 < vectors)
       Simd::store(to + v * width, acc[v]);
@@ -51,47 +86,28 @@ TENON_INLINE void add_run(const Live* live, std::int64_t count, const float* w, 
   }
 }
 
-/// The same for any length, in runs of up to six vectors.
-TENON_INLINE void add_terms(const Live* live, std::int64_t count, const float* w, std::int64_t stride, float* to,
-                            std::int64_t length) {
+/// The same for any length.
+TENON_INLINE void add_terms(const Live* first, const Live* end, const float* w, float* to, std::int64_t length) {
   std::int64_t i = 0;
   for (; i + run_vectors * width <= length; i += run_vectors * width)
-    add_run<run_vectors>(live, count, w + i, stride, to + i, Whole{});
-  for (; i + 2 * width <= length; i += 2 * width) add_run<2>(live, count, w + i, stride, to + i, Whole{});
-  for (; i + width <= length; i += width) add_run<1>(live, count, w + i, stride, to + i, Whole{});
-  if (i < length) add_run<1>(live, count, w + i, stride, to + i, Part{length - i});
+    add_run<run_vectors>(first, end, w + i, to + i, Whole{});
+  for (; i + 2 * width <= length; i += 2 * width) add_run<2>(first, end, w + i, to + i, Whole{});
+  for (; i + width <= length; i += width) add_run<1>(first, end, w + i, to + i, Whole{});
+  if (i < length) add_run<1>(first, end, w + i, to + i, Part{length - i});
 }
 
-/// All live terms of one output row, position by position.
-void add_row(const Conv2dPlan& p, const PooledGradient& dz, const float* turned, std::int64_t oy, float* sums,
-             Live* live) {
+/// The terms of one position, one kh: to the row of taps from `to`.
+TENON_INLINE void add_position(const Conv2dPlan& p, const Live* first, const Live* end, const float* w, float* to) {
   const ConvGeometry& g = p.g;
-  const std::int64_t line = std::int64_t{p.padded_w} * g.c, terms = terms_of(p);
   // Neighbouring taps of a row are neighbours in memory where nothing is dilated and there is one group.
-  const bool joined = g.dilation_w == 1 && g.groups == 1;
-  for (std::int64_t ox = 0; ox < 2 * g.pw; ++ox) {
-    const std::int64_t at = (oy / 2 * g.pw + ox / 2) * g.k;
-    Live* end = live;
-    for_each_equal(dz.mask + at, g.k, static_cast<int>(oy % 2 * 2 + ox % 2), 0xFF, [&](std::int64_t k) {
-      *end++ = {static_cast<std::int32_t>(k), dz.gy[at + k] * dz.scale};
-    });
-    for (std::int64_t kh = 0; kh < g.kh && end != live; ++kh) {
-      float* row = sums + (oy * g.stride_h + kh * g.dilation_h) * line + ox * g.stride_w * g.c;
-      if (joined) {
-        add_terms(live, end - live, turned + kh * g.kw * p.cg, terms, row, std::int64_t{g.kw} * g.c);
-        continue;
-      }
-      for (std::int64_t kw = 0; kw < g.kw; ++kw) {
-        const Live* first = live;
-        for (std::int64_t group = 0; group < g.groups; ++group) {  // k is sorted: the terms of a group are neighbours
-          const Live* last = first;
-          while (last != end && last->k < (group + 1) * p.kg) ++last;
-          add_terms(first, last - first, turned + (kh * g.kw + kw) * p.cg, terms,
-                    row + kw * g.dilation_w * g.c + group * p.cg, p.cg);
-          first = last;
-        }
-      }
-    }
+  if (g.dilation_w == 1 && g.groups == 1) return add_terms(first, end, w, to, std::int64_t{g.kw} * g.c);
+  const std::int64_t row = std::int64_t{g.kw} * p.cg;
+  for (std::int64_t group = 0; group < g.groups; ++group) {  // k ascends: the terms of a group are neighbours
+    const Live* last = first;
+    while (last != end && last->filter < (group + 1) * p.kg * row) ++last;
+    for (std::int64_t kw = 0; kw < g.kw && first != last; ++kw)
+      add_terms(first, last, w + kw * p.cg, to + kw * g.dilation_w * g.c + group * p.cg, p.cg);
+    first = last;
   }
 }
 
@@ -100,10 +116,19 @@ void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::
   const std::int64_t line = std::int64_t{p.padded_w} * g.c, image = std::int64_t{g.h} * g.w * g.c;
   float* gx = output<float>(call, 0) + n * image;
   float* sums = p.padded ? scratch : gx;
-  auto* live = reinterpret_cast<Live*>(scratch + padded_floats(p));
+  auto* list = reinterpret_cast<Live*>(scratch + padded_floats(p));
+  const Terms terms{list, reinterpret_cast<std::int32_t*>(list + std::int64_t{g.ph} * g.pw * g.k)};
+  list_terms(p, pooled_gradient(g, call, n), terms);
   std::memset(sums, 0, static_cast<std::size_t>(p.padded_h * line) * sizeof(float));
-  const PooledGradient dz = pooled_gradient(g, call, n);
-  for (std::int64_t oy = 0; oy < 2 * g.ph; ++oy) add_row(p, dz, turned, oy, sums, live);
+  for (std::int64_t kh = g.kh - 1; kh >= 0; --kh) {
+    const float* w = turned + kh * g.k * g.kw * p.cg;
+    const std::int32_t* start = terms.start;
+    for (std::int64_t oy = 0; oy < 2 * g.ph; ++oy) {
+      float* row = sums + (oy * g.stride_h + kh * g.dilation_h) * line;
+      for (std::int64_t ox = 0; ox < 2 * g.pw; ++ox, ++start, row += g.stride_w * g.c)
+        if (start[0] != start[1]) add_position(p, list + start[0], list + start[1], w, row);
+    }
+  }
   if (!p.padded) return;
   const std::int64_t rows = smaller(g.h, p.padded_h - g.pad_top), columns = smaller(g.w, p.padded_w - g.pad_left);
   std::memset(gx, 0, static_cast<std::size_t>(image) * sizeof(float));

@@ -1,7 +1,8 @@
 // conv2d_winograd: y = epilogue(correlation of x (n,h,w,c) with filter (3,3,c,k)), stride 1, by F(4x4, 3x3): 36 products a
 // tile of 4 x 4 outputs instead of 144. V = B^T d B of each 6 x 6 input tile, U = G g G^T of each filter, M = sum over c of
 // U V point by point, y = A^T M A (Lavin, Gray 2016, "Fast algorithms for convolutional neural networks").
-// Layout: U packed as [point][panel][c][2 width]; V [point][tile][c] and M [point][tile][2 width] of a block of tiles in L2.
+// Layout: U packed as [panel][point][c][2 width]; a register tile's height of tiles at a time, V [point][tile][c] and M
+// [point][tile][2 width], which stay in L1 and L2, while U streams by from start to end.
 // A tile holds whole 2x2 pooling windows, so that pooling happens on the way out.
 // Parallel over images, and over blocks of tiles where no mask is written.
 // Order: not canonical (precision tf32); the same for every run and number of threads.
@@ -54,7 +55,7 @@ TENON_INLINE void transform_output(const Vf* m, int step, Vf* to, int to_step) {
 /// U of panel `q`, channels `which`.
 void pack_filter(const Conv2dPlan& p, const float* filter, std::int64_t q, Range which, float* packed) {
   const ConvGeometry& g = p.g;
-  const std::int64_t count = smaller(panel, g.k - q * panel), point = std::int64_t{p.panels} * g.c * panel;
+  const std::int64_t count = smaller(panel, g.k - q * panel), point = g.c * panel;
   for (std::int64_t c = which.begin; c < which.end; ++c)
     for (std::int64_t j = 0; j < panel; j += width) {
       const std::int64_t left = smaller(count - j, width);
@@ -66,7 +67,7 @@ void pack_filter(const Conv2dPlan& p, const float* filter, std::int64_t q, Range
         }
       for (int x = 0; x < 3; ++x) transform_filter(tap + x, 3, half + x, 3);
       for (int y = 0; y < side; ++y) transform_filter(half + 3 * y, 1, u + side * y, 1);
-      for (int i = 0; i < points; ++i) Simd::store(packed + i * point + (q * g.c + c) * panel + j, u[i]);
+      for (int i = 0; i < points; ++i) Simd::store(packed + (q * points + i) * point + c * panel + j, u[i]);
     }
 }
 
@@ -132,40 +133,78 @@ TENON_INLINE void store_tile(const Conv2dPlan& p, const Call& call, const Output
   });
 }
 
-/// Tiles [begin, end) of one image: at most p.unit_block.
+/// M of a few tiles and one panel, all points: one call for 36 short products.
+struct ProductArgs {
+  const float *v, *u;  // of the first tile, of the panel
+  float* m;
+  std::int64_t channels;
+};
+template <int count>
+void multiply_points(const ProductArgs& a) {
+  constexpr int bases = (count + 2) / 3;
+  std::int64_t step = a.channels, step2 = 2 * a.channels;
+  const float *v = a.v, *u = a.u;
+  float* m = a.m;
+  for (int point = 0; point < points; ++point, v += tile_height * a.channels, m += tile_height * panel) {
+    const float* base[bases];
+    for (int b = 0; b < bases; ++b) base[b] = v + 3 * b * step;
+    Vf acc[count][2];
+    clear(acc);
+    const auto add = [&](auto terms) __attribute__((always_inline)) {
+      add_terms<count, terms.value>(acc, base, step, step2, u);
+      u += terms.value * panel;
+#pragma GCC unroll 16
+      for (int b = 0; b < bases; ++b) {
+        base[b] += terms.value;
+        keep_register(base[b]);
+      }
+      keep_register(step);
+      keep_register(step2);
+    };
+    std::int64_t left = a.channels;
+    for (; left >= unrolled_terms; left -= unrolled_terms) add(Count<unrolled_terms>{});
+    for (; left > 0; --left) add(Count<1>{});
+#pragma GCC unroll 16
+    for (int i = 0; i < count; ++i) {
+      Simd::store(m + i * panel, acc[i][0]);
+      Simd::store(m + i * panel + width, acc[i][1]);
+    }
+  }
+}
+using Products = void (*)(const ProductArgs&);
+constexpr Products products[] = {nullptr,
+                                 multiply_points<1>,
+                                 multiply_points<2>,
+                                 multiply_points<3>,
+                                 multiply_points<4>,
+                                 multiply_points<5>,
+                                 multiply_points<6>,
+                                 multiply_points<7>,
+                                 multiply_points<8>,
+                                 multiply_points<9>,
+                                 multiply_points<10>,
+                                 multiply_points<11>,
+                                 multiply_points<12>,
+                                 multiply_points<13>,
+                                 multiply_points<14>};
+
+/// Tiles `which` of one image: at most tile_height.
 void run_tiles(const Conv2dPlan& p, const Call& call, const float* image, const float* packed, float* v, std::int64_t n,
                Range which) {
   const ConvGeometry& g = p.g;
-  const std::int64_t across = blocks_of(g.ow, outputs), count = which.size(), line = std::int64_t{p.padded_w} * g.c;
-  const std::int64_t v_point = p.unit_block * g.c, m_point = p.unit_block * panel,
-                     u_point = std::int64_t{p.panels} * g.c * panel;
-  float* m = v + points * v_point;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t t = which.begin + i;
-    load_tile(p, image + t / across * outputs * line + t % across * outputs * g.c, v + i * g.c, v_point);
-  }
-  const std::int64_t pieces = blocks_of(count, tile_height);
+  const std::int64_t across = blocks_of(g.ow, outputs), line = std::int64_t{p.padded_w} * g.c;
+  float* m = v + points * tile_height * g.c;
+  for (std::int64_t t = which.begin; t < which.end; ++t)
+    load_tile(p, image + t / across * outputs * line + t % across * outputs * g.c, v + (t - which.begin) * g.c,
+              tile_height * g.c);
   for (std::int64_t q = 0; q < p.panels; ++q) {
-    for (int point = 0; point < points; ++point)
-      for (std::int64_t piece = 0; piece < pieces; ++piece) {
-        const Range part_of = part(count, piece, pieces);
-        tiles[part_of.size()]({v + point * v_point + part_of.begin * g.c,
-                               g.c,
-                               {1, 1, g.c, 0, 0},
-                               packed + point * u_point + q * g.c * panel,
-                               0,
-                               g.c,
-                               false,
-                               m + point * m_point + part_of.begin * panel});
-      }
+    products[which.size()]({v, packed + q * points * g.c * panel, m, g.c});
     pointwise::with_unary<Simd>(static_cast<op::UnaryFn>(g.activation), g.alpha, 0.f, [&](const auto& f) {
-      for (std::int64_t i = 0; i < count; ++i) {
-        const std::int64_t t = which.begin + i;
+      for (std::int64_t t = which.begin; t < which.end; ++t)
         store_tile(p, call,
-                   {m + i * panel, m_point, n, t / across * outputs, t % across * outputs, q * panel,
-                    smaller(panel, g.k - q * panel)},
+                   {m + (t - which.begin) * panel, tile_height * panel, n, t / across * outputs, t % across * outputs,
+                    q * panel, smaller(panel, g.k - q * panel)},
                    f);
-      }
     });
   }
 }
@@ -177,8 +216,9 @@ void conv2d_winograd(const Call& call) {
   const ConvGeometry& g = p.g;
   auto* work = static_cast<float*>(call.workspace);
   const std::int64_t count = blocks_of(g.oh, outputs) * blocks_of(g.ow, outputs);
+  const std::int64_t pieces = blocks_of(count, tile_height);
   // A mask is finished image by image.
-  const std::int64_t blocks = g.mask ? 1 : blocks_of(count, p.unit_block);
+  const std::int64_t blocks = g.mask ? 1 : pieces;
   const std::int32_t threads = team_size(call, p);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
@@ -193,9 +233,9 @@ void conv2d_winograd(const Call& call) {
     for (std::int64_t i = mine.begin; i < mine.end; ++i) {
       const std::int64_t n = i / blocks;
       images.load(n, n + 1);
-      const Range whole = part(count, i % blocks, blocks);
-      for (std::int64_t t = whole.begin; t < whole.end; t += p.unit_block)
-        run_tiles(p, call, images.at(n), work + p.filter_at, v, n, {t, smaller(t + p.unit_block, whole.end)});
+      const Range mine_of = part(pieces, i % blocks, blocks);
+      for (std::int64_t piece = mine_of.begin; piece < mine_of.end; ++piece)
+        run_tiles(p, call, images.at(n), work + p.filter_at, v, n, part(count, piece, pieces));
       if (g.mask)
         for (std::int64_t unit = n * g.ph; unit < (n + 1) * g.ph; ++unit) finish_unit(p, call, unit);
     }

@@ -168,7 +168,7 @@ TENON_INLINE void multiply(const Work& w, const Tiles& tiles, Range which, Range
     for (std::int64_t p = 0; p < panels;) {
       const bool lies_there = p < in_place;
       const Columns b = lies_there ? Columns{w.b + terms.begin * g.b_row + columns.begin + p * panel, g.b_row, panel}
-                               : Columns{packed_b + p * size, panel, size};
+                                   : Columns{packed_b + p * size, panel, size};
       const std::int64_t whole = (lies_there ? in_place : columns.size() / panel) - p;
       const std::int64_t together = tiles.rows.size() <= wide_rows && whole >= wide_panels ? wide_panels : 1;
       const std::int64_t count = together > 1 ? together * panel : panel_columns(p).size();

@@ -60,7 +60,13 @@ struct Simd {
   TENON_INLINE I lt(V a, V b) { return a < b; }
   TENON_INLINE I ge(V a, V b) { return a >= b; }
   TENON_INLINE I le(V a, V b) { return a <= b; }
-  TENON_INLINE I unordered(V a, V b) { return (a != a) | (b != b); }
+  TENON_INLINE I unordered(V a, V b) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    return (I)_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_UNORD_Q);
+#else
+    return (a != a) | (b != b);
+#endif
+  }
   TENON_INLINE bool any(I mask) {
 #if defined(__AVX512F__)
     return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
