@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lib/ops/visit.hpp"
 #include "tenon/custom_op.hpp"
 #include "tenon/rules.hpp"
 
@@ -182,7 +183,8 @@ std::vector<Array> chain(const Work& w, const op::PointwiseChain& c) {
   return {error.back()};
 }
 
-/// One overload an operation; those that only move elements are exact.
+/// One overload an operation, and none for all others: an operation that is forgotten does not compile. Those that only
+/// move elements are exact.
 struct BoundOf {
   const Work& w;
   using Bounds = std::vector<Array>;
@@ -260,6 +262,7 @@ struct BoundOf {
   Bounds operator()(const op::CheckFinite&) const { return exact(); }
 };
 
+/// Terms of the sums, one overload an operation here as well.
 struct LengthOf {
   const std::vector<TensorSpec>&in, &out;
   double operator()(const op::Conv2d&) const { return static_cast<double>(in[1].shape.product(0, 3)); }
@@ -286,7 +289,15 @@ struct LengthOf {
   double operator()(const op::GatherGrad&) const { return static_cast<double>(in[1].shape.elements()); }
   double operator()(const op::ClipNorm&) const { return ratio(0); }
   double operator()(const op::CustomOp&) const { return ratio(0); }
-  double operator()(const auto&) const { return 1; }
+  double operator()(
+      const one_of<op::BiasAdd, op::Unary, op::UnaryGrad, op::Binary, op::PointwiseChain, op::SigmoidCrossEntropy,
+                   op::SigmoidCrossEntropyGrad, op::BinaryCrossEntropy, op::BinaryCrossEntropyGrad, op::Dropout,
+                   op::DropoutGrad, op::Reshape, op::Transpose, op::Concat, op::Slice, op::SliceGrad, op::Gather,
+                   op::ReduceSelectGrad, op::BroadcastTo, op::Correct, op::SgdUpdate, op::AdadeltaUpdate,
+                   op::AdagradUpdate, op::RmspropUpdate, op::AdamUpdate, op::AccumulateGrad, op::AssignEma,
+                   op::CheckFinite> auto&) const {
+    return 1;
+  }
 
   [[nodiscard]] double ratio(std::size_t i) const {
     const double outputs = out.empty() ? 1. : static_cast<double>(out[0].shape.elements());
@@ -300,13 +311,13 @@ struct LengthOf {
 namespace tenon {
 
 double reduction_length(const op::AnyOp& any, const std::vector<TensorSpec>& in, const std::vector<TensorSpec>& out) {
-  return std::visit(bound::LengthOf{in, out}, any);
+  return visit_op<double>(bound::LengthOf{in, out}, any);
 }
 
 std::vector<Array> error_bounds(const op::AnyOp& any, const std::vector<Array>& in, const std::vector<Array>& exact,
                                 const Control& control, Precision precision) {
   const bound::Work w{any, in, exact, control, reduction_length(any, specs_of(in), specs_of(exact)), precision};
-  return std::visit(bound::BoundOf{w}, any);
+  return visit_op<std::vector<Array>>(bound::BoundOf{w}, any);
 }
 
 }  // namespace tenon
