@@ -1,11 +1,12 @@
 // Error bounds of the f32 kernels against f64, for sums in any order (u = 2^-24):
 //
-//   sums of K terms   8 (sqrt(K) + 2) u S, S = the same sum over absolute values. Rounding errors of a sum behave
+//   sums of K terms   3 (sqrt(K) + 2) u S, S = the same sum over absolute values. Rounding errors of a sum behave
 //                     like a random walk (Higham and Mary 2019; Ipsen and Zhou, arXiv:1906.10465), hence sqrt(K).
 //   pointwise         24 u |y|, with |y| replaced by the largest intermediate where the formula subtracts
 //   softmax           4 u p (|x - m| + log2 n + 5); its logarithm and the losses the same, absolute
 //   moves, max, min   exact
-//   conv2d in tf32    8 (sqrt(C) + 10) u S, C channels, S = the transformed sum over absolute values where the
+//   the user's        8 (sqrt(K) + 2) u times the largest result, K inputs an output
+//   conv2d in tf32    3 (sqrt(C) + 10) u S, C channels, S = the transformed sum over absolute values where the
 //                     convolution may be computed by F(4x4, 3x3) (error_bound_winograd.cpp)
 //
 // Here: contractions, pointwise operations, updates, and which bound an operation has. The softmax family is in
@@ -72,7 +73,7 @@ std::vector<Array> contraction(const Work& w, Contraction c) {
   if constexpr (std::is_same_v<Contraction, op::Conv2d>) {
     if (w.precision == Precision::tf32 && winograd_takes(c, w.in[1].shape())) {
       sum = transformed_sums(w, c, operands);
-      factor = 8 * (std::sqrt(static_cast<double>(w.in[0].shape()[3])) + 10) * u;
+      factor = margin * (std::sqrt(static_cast<double>(w.in[0].shape()[3])) + 10) * u;
     }
   }
   const auto s = f64(sum), y = f64(w.exact[0]);
@@ -237,7 +238,7 @@ struct BoundOf {
     for (const Array& e : w.exact) {
       double largest = 0;
       for (const double v : f64(e)) largest = std::max(largest, std::abs(v));
-      bounds.push_back(map(e, [&](std::size_t) { return w.sum_factor() * largest + floor_; }));
+      bounds.push_back(map(e, [&](std::size_t) { return w.sum_factor(custom_margin) * largest + floor_; }));
     }
     return bounds;
   }
