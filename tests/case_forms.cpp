@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "lib/ops/visit.hpp"
 #include "tenon/error.hpp"
 #include "tenon/rules.hpp"
 
@@ -14,6 +15,7 @@ constexpr Fill uniform{};
 constexpr Fill saved{.kind = Fill::Kind::saved};
 constexpr Fill wide{.low = -3, .high = 3};
 constexpr Fill positive{.low = 0.05, .high = 1.5};
+constexpr Fill clip_scale{.low = 0.1, .high = 1};
 constexpr Fill unit{.low = 0.02, .high = 0.98};
 constexpr Fill target{.low = 0, .high = 1, .constant = true};
 constexpr Fill distribution{.kind = Fill::Kind::distribution, .constant = true};
@@ -69,10 +71,11 @@ struct Attributes {
   std::string operator()(const op::CustomOp&) const { return ""; }
 
 // The members that name the attributes of all others, so that two cases with different ones never share a name.
-#define TENON_ATTRIBUTES(X)                                                                                          \
-  X(forward)                                                                                                         \
-  X(kernel) X(h) X(w) X(extent) X(shape) X(rows) X(ids_rank) X(rate) X(log) X(common) X(momentum) X(nesterov) X(rho) \
-      X(beta1) X(beta2) X(decoupled) X(epsilon) X(epsilon_inside) X(scale) X(max_norm)
+#define TENON_ATTRIBUTES(X)                                                                                         \
+  X(forward)                                                                                                        \
+  X(kernel)                                                                                                         \
+  X(h) X(w) X(extent) X(shape) X(rows) X(ids_rank) X(rate) X(log) X(common) X(momentum) X(nesterov) X(rho) X(beta1) \
+      X(beta2) X(decoupled) X(epsilon) X(epsilon_inside) X(scale) X(max_norm)
 #define TENON_HAS(member) \
   || requires { o.member; }
 #define TENON_NAME(member) \
@@ -138,6 +141,26 @@ std::vector<TensorSpec> factors(const op::MatMul& o, int64_t m, int64_t n, int64
 Fill domain(op::UnaryFn fn) {
   return fn == op::UnaryFn::log || fn == op::UnaryFn::sqrt ? Fill{.low = 0.1, .high = 2} : wide;
 }
+
+/// Parameter, gradient, states (second moments are positive), clip scale; or the operands of what is no optimizer's rule.
+struct UpdateOperands {
+  using Fills = std::vector<Fill>;
+  Fills operator()(const op::SgdUpdate& o) const { return with_states(o.common, o.momentum != 0.f ? 1 : 0); }
+  Fills operator()(const op::AdadeltaUpdate& o) const { return with_states(o.common, 2); }
+  Fills operator()(const op::AdagradUpdate& o) const { return with_states(o.common, 1); }
+  Fills operator()(const op::RmspropUpdate& o) const { return with_states(o.common, o.momentum != 0.f ? 2 : 1); }
+  Fills operator()(const op::AdamUpdate& o) const { return with_states(o.common, 2); }
+  Fills operator()(const one_of<op::AccumulateGrad, op::AssignEma> auto&) const { return {uniform, uniform}; }
+  Fills operator()(const one_of<op::ClipNorm, op::CheckFinite> auto&) const { return {uniform}; }
+
+ private:
+  static Fills with_states(const op::UpdateCommon& common, std::size_t states) {
+    Fills fill{uniform, uniform};
+    fill.resize(2 + states, positive);
+    if (common.clipped) fill.push_back(clip_scale);
+    return fill;
+  }
+};
 
 std::pair<TensorSpec, Fill> class_target(int64_t n, int64_t c, DType dtype) {
   if (dtype == DType::f32) return {f32({n, c}), distribution};
@@ -260,35 +283,13 @@ Case reduce_select_grad(const op::Reduce& o, const Shape& x) {
   return make(op::ReduceSelectGrad{o}, {y, f32(x), y}, {uniform, uniform, saved});
 }
 
-Case update(const op::AnyOp& any, int64_t n) {
-  // Parameter, gradient, states (second moments are positive), clip scale.
-  std::size_t states = 0;
-  bool clipped = false;
-  std::visit(
-      [&](const auto& o) {
-        using T = std::decay_t<decltype(o)>;
-        if constexpr (requires { o.common; }) {
-          clipped = o.common.clipped;
-          if constexpr (std::is_same_v<T, op::SgdUpdate>)
-            states = o.momentum != 0.f ? 1 : 0;
-          else if constexpr (std::is_same_v<T, op::RmspropUpdate>)
-            states = o.momentum != 0.f ? 2 : 1;
-          else
-            states = std::is_same_v<T, op::AdagradUpdate> ? 1 : 2;
-        }
-      },
-      any);
-  std::vector<TensorSpec> in{f32({n})};
-  if (std::holds_alternative<op::CheckFinite>(any)) return make(any, {f32({})}, {uniform});
-  if (std::holds_alternative<op::ClipNorm>(any)) return make(any, in, {uniform});
-  in.resize(2 + states, in[0]);
-  std::vector<Fill> fill(2, uniform);
-  fill.resize(2 + states, positive);
-  if (clipped) {
-    in.push_back(f32({1}));
-    fill.push_back({.low = 0.1, .high = 1});
-  }
-  return make(any, std::move(in), std::move(fill));
+Case update(const op::UpdateOp& rule, int64_t n) {
+  const auto any = std::visit([](const auto& o) -> op::AnyOp { return o; }, rule);
+  const auto fill = visit_op<std::vector<Fill>>(UpdateOperands{}, rule);
+  std::vector<TensorSpec> in(fill.size(), f32({n}));
+  if (std::holds_alternative<op::CheckFinite>(rule)) in[0] = f32({});
+  if (fill.back() == clip_scale) in.back() = f32({1});
+  return make(any, std::move(in), fill);
 }
 
 }  // namespace tenon::tests::form

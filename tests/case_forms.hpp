@@ -41,6 +41,6 @@ using std::int64_t;
 [[nodiscard]] Case reduce(const op::Reduce&, const Shape& x);
 [[nodiscard]] Case reduce_select_grad(const op::Reduce&, const Shape& x);
 /// Optimizer rules, accumulation, clipping, running means, the loss check, on n elements.
-[[nodiscard]] Case update(const op::AnyOp&, int64_t n);
+[[nodiscard]] Case update(const op::UpdateOp&, int64_t n);
 
 }  // namespace tenon::tests::form

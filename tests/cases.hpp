@@ -24,15 +24,17 @@ struct Fill {
   double low = -1, high = 1;
   std::int64_t bound = 0;
   bool constant = false;  // not differentiable: targets
+  friend bool operator==(const Fill&, const Fill&) = default;
 };
 
 struct Case {
   std::string name;
   op::AnyOp op;
   std::vector<TensorSpec> in;
-  std::vector<Fill> fill;  // one an operand
-  bool integers = false;   // floats are small integers, so that every sum is exact
-  bool near_edge = false;  // an extent lies within 1 of a declared edge
+  std::vector<Fill> fill;   // one an operand
+  bool integers = false;    // floats are small integers, so that every sum is exact
+  bool near_edge = false;   // an extent lies within 1 of a declared edge
+  std::int64_t chunks = 0;  // or sample groups of a random case's longest sum; 0 where it does not sum in chunks
 };
 
 /// Every operation at least once, contractions and pools in every form.
@@ -49,8 +51,5 @@ struct Case {
 /// A random problem of an operation. Half of them or more have an extent within 1 of one of `edges`; at least one in ten of
 /// those that sum in chunks has more than two. Work stays below 20 million operations.
 [[nodiscard]] Case random_case(op::Kind kind, std::mt19937_64& rng, const Edges& edges);
-
-/// Chunks or sample groups of the longest sum (kernels/common/order.hpp); 0 for operations that do not sum in chunks.
-[[nodiscard]] std::int64_t chunks_of(const Case&);
 
 }  // namespace tenon::tests

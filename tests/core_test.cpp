@@ -1,6 +1,8 @@
 // The mechanisms of the core, one small test each: what a graph can express, what the passes promise, and the plan.
 #include "tests/support/catch.hpp"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -276,4 +278,85 @@ TEST_CASE("eval is a plain tensor library", "[core]") {
   CHECK(y.at(0) == 8);
   CHECK(y.at(3) == 23);
   CHECK(eval(sum(a / 2.f)).item() == 5);
+}
+
+namespace {
+
+/// A builder that takes an axis, and the name that its errors carry.
+struct OnAxis {
+  const char* name;
+  Tensor (*build)(Tensor x, int axis);
+};
+constexpr OnAxis on_axis[] = {
+    {"reduce", [](Tensor x, int axis) { return sum(x, axis); }},
+    {"reduce", [](Tensor x, int axis) { return mean(x, axis); }},
+    {"reduce", [](Tensor x, int axis) { return max(x, axis, true); }},
+    {"reduce", [](Tensor x, int axis) { return min(x, axis, true); }},
+    {"softmax", [](Tensor x, int axis) { return softmax_over(x, axis); }},
+    {"slice", [](Tensor x, int axis) { return slice(x, axis, 1, 1); }},
+    {"concat",
+     [](Tensor x, int axis) {
+       return concat({x, x * 2.f}, axis);
+     }},
+    {"concat", [](Tensor x, int axis) { return concat({x}, axis) * 2.f; }},
+    {"transpose",
+     [](Tensor x, int axis) {
+       const int after = axis == 2 ? 0 : axis + 1, last = after == 2 ? 0 : after + 1;
+       return transpose(x, {axis, after, last});
+     }},
+};
+/// What distinguishes the axes: three extents, all values different.
+Tensor numbered(Scratch& s) {
+  std::vector<float> values(24);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = 0.25f * static_cast<float>(i);
+  return s(Array::of(values, {2, 3, 4}));
+}
+
+}  // namespace
+
+TEST_CASE("an axis below 0 counts from the end, in every builder that takes one", "[core][axes]") {
+  for (const OnAxis& b : on_axis)
+    for (int axis = 0; axis < 3; ++axis) {
+      INFO(b.name << " axis " << axis);
+      Scratch s;
+      const Tensor x = numbered(s);
+      const Array front = eval(b.build(x, axis)), end = eval(b.build(x, axis - 3));
+      CHECK(end.shape() == front.shape());
+      CHECK(same_bits(end, front));
+    }
+}
+
+TEST_CASE("axes counted from the end are the ones they should be", "[core][axes]") {
+  Scratch s;
+  const Tensor x = numbered(s);
+  CHECK(eval(sum(x, -3)).shape() == Shape{3, 4});
+  CHECK(eval(sum(x, -2, true)).shape() == Shape{2, 1, 4});
+  CHECK(eval(mean(x, -1)).at(5) == 0.25 * 21.5);
+  CHECK(eval(max(x, -2)).at(0) == 0.25 * 8);
+  CHECK(eval(min(x, -3)).at(11) == 0.25 * 11);
+  CHECK(eval(sum(softmax_over(x, -2), 1)).at(3) == Approx(1));
+  CHECK(eval(slice(x, -1, 2, 1)).at(1) == 0.25 * 6);
+  const Array joined = eval(concat({x, x * 2.f}, -2));
+  CHECK(joined.shape() == Shape{2, 6, 4});
+  CHECK(joined.at(12) == 0);
+  CHECK(joined.at(23) == 0.5 * 11);
+  const Array turned = eval(transpose(x, {-1, 0, -2}));
+  CHECK(turned.shape() == Shape{4, 2, 3});
+  CHECK(turned.at(7) == 0.25 * 5);  // (1, 0, 1) of the result is (0, 1, 1) of x
+}
+
+TEST_CASE("an axis out of range is an error that names it and the shape", "[core][axes]") {
+  for (const OnAxis& b : on_axis) {
+    Scratch s;
+    const Tensor x = numbered(s), scalar = s(Array::scalar(1.f));
+    for (const int axis : {3, -4, 256, -2147483647}) {
+      INFO(b.name << " axis " << axis);
+      CHECK_THROWS_AS(b.build(x, axis), UsageError);
+      CHECK_THROWS_WITH(b.build(x, axis), fmt::format("[{}] axis {} expected to lie in (2,3,4)", b.name, axis));
+    }
+    CHECK_THROWS_AS(b.build(scalar, 0), UsageError);
+    CHECK_THROWS_AS(b.build(scalar, -1), UsageError);
+  }
+  Scratch s;
+  CHECK_THROWS_WITH(transpose(numbered(s), {0, -1, 2}), Catch::Matchers::Contains("[transpose] expects a permutation"));
 }

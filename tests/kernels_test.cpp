@@ -51,8 +51,8 @@ class RowTest {
       if (!try_case(c, static_cast<std::uint64_t>(draws) + 2)) continue;
       ++tally_.executed;
       tally_.near_edge += c.near_edge ? 1 : 0;
-      tally_.chunked += chunks_of(c) > 0 ? 1 : 0;
-      tally_.many_chunks += chunks_of(c) > 2 ? 1 : 0;
+      tally_.chunked += c.chunks > 0 ? 1 : 0;
+      tally_.many_chunks += c.chunks > 2 ? 1 : 0;
       tally_.integers += c.integers ? 1 : 0;
     }
     for (int tried = 0; tried < nan_cases; ++draws)

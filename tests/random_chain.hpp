@@ -1,4 +1,4 @@
-// Random chains of pointwise instructions, for random_cases.cpp.
+// Random chains of pointwise instructions, for op_facts.cpp.
 #pragma once
 #include "tests/case_forms.hpp"
 #include "tests/random_draw.hpp"
@@ -7,7 +7,7 @@ namespace tenon::tests {
 
 /// Instructions whose results stay of the size of the operands, so that f32 and f64 overflow alike: products and gradients
 /// take one operand from outside.
-inline Case random_chain(Draw& d) {
+inline Case random_chain(Draw& d, const Wish&, op::Kind) {
   using Chain = op::PointwiseChain;
   using enum op::UnaryFn;
   const Shape shape = d.flat_shape(3, 17000);

@@ -102,7 +102,7 @@ Case random_matmul(Draw& d, const Wish& w, op::Kind kind) {
   return kind == op::kind_of<op::MatMulGradA> ? form::matmul_grad_a(o, m, n, k) : form::matmul_grad_b(o, m, n, k);
 }
 
-Case random_pool2d(Draw& d, const Wish& w, bool gradient) {
+Case random_pool2d(Draw& d, const Wish& w, op::Kind kind) {
   op::Pool2d o;
   o.fn = w.integers || d.chance(0.6) ? op::PoolFn::max : op::PoolFn::avg;
   if (d.chance(0.6)) {
@@ -116,7 +116,7 @@ Case random_pool2d(Draw& d, const Wish& w, bool gradient) {
   const std::int64_t h = std::max<std::int64_t>(d.extent(20), o.window.h - o.pad.top - o.pad.bottom);
   const std::int64_t wide = std::max<std::int64_t>(d.extent(40), o.window.w - o.pad.left - o.pad.right);
   const Shape x{n, std::max<std::int64_t>(1, h), std::max<std::int64_t>(1, wide), c};
-  return gradient ? form::pool2d_grad(o, x) : form::pool2d(o, x);
+  return kind == op::kind_of<op::Pool2dGrad> ? form::pool2d_grad(o, x) : form::pool2d(o, x);
 }
 
 }  // namespace tenon::tests

@@ -1,4 +1,4 @@
-// Random contractions and pools, for random_cases.cpp.
+// Random contractions and pools, for op_facts.cpp.
 #pragma once
 #include "tests/cases.hpp"
 #include "tests/random_draw.hpp"
@@ -9,6 +9,7 @@ namespace tenon::tests {
 [[nodiscard]] Case random_conv2d(Draw&, const Wish&, op::Kind);
 /// MatMul or one of its gradients.
 [[nodiscard]] Case random_matmul(Draw&, const Wish&, op::Kind);
-[[nodiscard]] Case random_pool2d(Draw&, const Wish&, bool gradient);
+/// Pool2d or its gradient.
+[[nodiscard]] Case random_pool2d(Draw&, const Wish&, op::Kind);
 
 }  // namespace tenon::tests

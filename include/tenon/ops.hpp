@@ -89,7 +89,7 @@ inline Tensor operator*(Tensor a, float s) { return affine(a, s); }
 inline Tensor operator*(float s, Tensor a) { return affine(a, s); }
 Tensor operator/(Tensor a, float s);
 
-// --- shape --------------------------------------------------------------------------------------------------------
+// --- shape; an axis below 0 counts from the end, here and below ---------------------------------------------------
 /// One extent may be -1. No copy is made.
 Tensor reshape(Tensor x, Shape shape);
 /// (n, ...) -> (n, product of the rest)

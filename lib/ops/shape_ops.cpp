@@ -150,7 +150,8 @@ Tensor transpose(Tensor x, std::span<const int> perm) {
   if (static_cast<int>(perm.size()) != x.shape().rank())
     reject(op::Transpose::name, "expects {} axes, found {}", x.shape().rank(), perm.size());
   op::Transpose t;
-  for (std::size_t i = 0; i < perm.size(); ++i) t.perm[i] = static_cast<std::int8_t>(perm[i]);
+  for (std::size_t i = 0; i < perm.size(); ++i)
+    t.perm[i] = static_cast<std::int8_t>(axis_of(op::Transpose::name, x.shape(), perm[i]));
   return {&g, g.append1(t, {x.id()})};
 }
 Tensor transpose(Tensor x, std::initializer_list<int> perm) {

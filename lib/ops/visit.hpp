@@ -1,10 +1,15 @@
 // std::visit over operations, for visitors with one overload an operation. Where one is missing the compiler's first
 // error names the operation and the visitor, in place of a list of every overload that there is.
 #pragma once
+#include <concepts>
 #include <type_traits>
 #include <variant>
 
 namespace tenon {
+
+/// One overload for several operations that names each of them: `void operator()(const one_of<A, B> auto&) const`.
+template <class T, class... Ops>
+concept one_of = (std::same_as<T, Ops> || ...);
 
 /// Never defined: its name is the message.
 template <class Op, class Visitor>

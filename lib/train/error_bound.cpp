@@ -1,11 +1,12 @@
 // Error bounds of the f32 kernels against f64, for sums in any order (u = 2^-24):
 //
-//   sums of K terms   8 (sqrt(K) + 2) u S, S = the same sum over absolute values. Rounding errors of a sum behave
+//   sums of K terms   3 (sqrt(K) + 2) u S, S = the same sum over absolute values. Rounding errors of a sum behave
 //                     like a random walk (Higham and Mary 2019; Ipsen and Zhou, arXiv:1906.10465), hence sqrt(K).
 //   pointwise         24 u |y|, with |y| replaced by the largest intermediate where the formula subtracts
 //   softmax           4 u p (|x - m| + log2 n + 5); its logarithm and the losses the same, absolute
 //   moves, max, min   exact
-//   conv2d in tf32    8 (sqrt(C) + 10) u S, C channels, S = the transformed sum over absolute values where the
+//   the user's        8 (sqrt(K) + 2) u times the largest result, K inputs an output
+//   conv2d in tf32    3 (sqrt(C) + 10) u S, C channels, S = the transformed sum over absolute values where the
 //                     convolution may be computed by F(4x4, 3x3) (error_bound_winograd.cpp)
 //
 // Here: contractions, pointwise operations, updates, and which bound an operation has. The softmax family is in
@@ -15,6 +16,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lib/ops/visit.hpp"
 #include "tenon/custom_op.hpp"
 #include "tenon/rules.hpp"
 
@@ -71,7 +73,7 @@ std::vector<Array> contraction(const Work& w, Contraction c) {
   if constexpr (std::is_same_v<Contraction, op::Conv2d>) {
     if (w.precision == Precision::tf32 && winograd_takes(c, w.in[1].shape())) {
       sum = transformed_sums(w, c, operands);
-      factor = 8 * (std::sqrt(static_cast<double>(w.in[0].shape()[3])) + 10) * u;
+      factor = margin * (std::sqrt(static_cast<double>(w.in[0].shape()[3])) + 10) * u;
     }
   }
   const auto s = f64(sum), y = f64(w.exact[0]);
@@ -182,7 +184,8 @@ std::vector<Array> chain(const Work& w, const op::PointwiseChain& c) {
   return {error.back()};
 }
 
-/// One overload an operation; those that only move elements are exact.
+/// One overload an operation, and none for all others: an operation that is forgotten does not compile. Those that only
+/// move elements are exact.
 struct BoundOf {
   const Work& w;
   using Bounds = std::vector<Array>;
@@ -235,7 +238,7 @@ struct BoundOf {
     for (const Array& e : w.exact) {
       double largest = 0;
       for (const double v : f64(e)) largest = std::max(largest, std::abs(v));
-      bounds.push_back(map(e, [&](std::size_t) { return w.sum_factor() * largest + floor_; }));
+      bounds.push_back(map(e, [&](std::size_t) { return w.sum_factor(custom_margin) * largest + floor_; }));
     }
     return bounds;
   }
@@ -260,6 +263,7 @@ struct BoundOf {
   Bounds operator()(const op::CheckFinite&) const { return exact(); }
 };
 
+/// Terms of the sums, one overload an operation here as well.
 struct LengthOf {
   const std::vector<TensorSpec>&in, &out;
   double operator()(const op::Conv2d&) const { return static_cast<double>(in[1].shape.product(0, 3)); }
@@ -286,7 +290,15 @@ struct LengthOf {
   double operator()(const op::GatherGrad&) const { return static_cast<double>(in[1].shape.elements()); }
   double operator()(const op::ClipNorm&) const { return ratio(0); }
   double operator()(const op::CustomOp&) const { return ratio(0); }
-  double operator()(const auto&) const { return 1; }
+  double operator()(
+      const one_of<op::BiasAdd, op::Unary, op::UnaryGrad, op::Binary, op::PointwiseChain, op::SigmoidCrossEntropy,
+                   op::SigmoidCrossEntropyGrad, op::BinaryCrossEntropy, op::BinaryCrossEntropyGrad, op::Dropout,
+                   op::DropoutGrad, op::Reshape, op::Transpose, op::Concat, op::Slice, op::SliceGrad, op::Gather,
+                   op::ReduceSelectGrad, op::BroadcastTo, op::Correct, op::SgdUpdate, op::AdadeltaUpdate,
+                   op::AdagradUpdate, op::RmspropUpdate, op::AdamUpdate, op::AccumulateGrad, op::AssignEma,
+                   op::CheckFinite> auto&) const {
+    return 1;
+  }
 
   [[nodiscard]] double ratio(std::size_t i) const {
     const double outputs = out.empty() ? 1. : static_cast<double>(out[0].shape.elements());
@@ -300,13 +312,13 @@ struct LengthOf {
 namespace tenon {
 
 double reduction_length(const op::AnyOp& any, const std::vector<TensorSpec>& in, const std::vector<TensorSpec>& out) {
-  return std::visit(bound::LengthOf{in, out}, any);
+  return visit_op<double>(bound::LengthOf{in, out}, any);
 }
 
 std::vector<Array> error_bounds(const op::AnyOp& any, const std::vector<Array>& in, const std::vector<Array>& exact,
                                 const Control& control, Precision precision) {
   const bound::Work w{any, in, exact, control, reduction_length(any, specs_of(in), specs_of(exact)), precision};
-  return std::visit(bound::BoundOf{w}, any);
+  return visit_op<std::vector<Array>>(bound::BoundOf{w}, any);
 }
 
 }  // namespace tenon

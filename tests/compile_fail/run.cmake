@@ -1,8 +1,9 @@
 # An operation that lacks a rule must not compile, and the compiler must name the operation and the rule; one that has
-# all of them must compile, so that the failures are due to what is missing.
-#   cmake -DSOURCE_DIR=<checkout> -DCXX=<compiler> [-DFLAGS=<compile flags>] -P run.cmake
+# all of them must compile, so that the failures are due to what is missing. Then the tree itself, with one operation more
+# than it knows: every list of operations must notice.
+#   cmake -DSOURCE_DIR=<checkout> -DWORK_DIR=<folder to write to> -DCXX=<compiler> [-DFLAGS=<compile flags>] -P run.cmake
 cmake_minimum_required(VERSION 3.25)
-foreach(variable SOURCE_DIR CXX)
+foreach(variable SOURCE_DIR WORK_DIR CXX)
   if(NOT ${variable})
     message(FATAL_ERROR "[compile_fail] expected -D${variable}=...")
   endif()
@@ -29,3 +30,34 @@ foreach(rule infer vjp cost)
   endif()
   message(STATUS "without ${rule}: ${error}")
 endforeach()
+
+# op.hpp with one operation more in two of its lists, found before the tree's own.
+file(READ ${SOURCE_DIR}/include/tenon/op.hpp header)
+function(add_operation list name)
+  set(begin "using ${list} = std::variant<")
+  if(NOT header MATCHES "${begin}")
+    message(FATAL_ERROR "[compile_fail] expected '${begin}' in include/tenon/op.hpp, found none")
+  endif()
+  set(struct "struct ${name} {\n  static constexpr std::string_view name = \"lonely\";\n};\n")
+  string(REPLACE "${begin}" "${struct}${begin}${name}, " header "${header}")
+  set(header "${header}" PARENT_SCOPE)
+endfunction()
+add_operation(Op Lonely)
+add_operation(UpdateOp LonelyUpdate)
+file(WRITE ${WORK_DIR}/tenon/op.hpp "${header}")
+set(command ${CXX} -std=c++20 ${flags} -fsyntax-only -I${WORK_DIR} -I${SOURCE_DIR} -I${SOURCE_DIR}/include)
+
+# knows(FILE OPERATION VISITOR...): the file cannot do without an overload of each visitor for the operation.
+function(knows file name)
+  execute_process(COMMAND ${command} ${SOURCE_DIR}/${file} ERROR_VARIABLE text)
+  foreach(visitor IN LISTS ARGN)
+    if(NOT text MATCHES "error: [^\n]*no_overload_for<[^\n]*${name},[^\n]*${visitor}")
+      message(FATAL_ERROR "[compile_fail] expected ${file} to name ${name} and ${visitor}, found:\n${text}")
+    endif()
+    message(STATUS "${file}: ${name} is missing in ${visitor}")
+  endforeach()
+endfunction()
+knows(lib/ops/dispatch.cpp Lonely infer_rule vjp_rule cost_rule)
+knows(lib/train/error_bound.cpp Lonely BoundOf LengthOf)
+knows(tests/op_facts.cpp Lonely FactsOf)
+knows(tests/case_forms.cpp LonelyUpdate UpdateOperands)
