@@ -4,9 +4,10 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/setup.sh train|test [--dry-run]
+Usage: scripts/setup.sh train|test|cross [--dry-run]
   train      what building the library and the MNIST programs needs
   test       the same, and what the tests and benchmarks need
+  cross      what tests/cross_aarch64.sh needs: a cross compiler and an emulator
   --dry-run  names what is missing and the command that would install it; exit status 1 if anything is
 Set TENON_SETUP=skip to go on without looking (another system, or packages from elsewhere).
 Exit status: 0 everything is there, 1 something is lacking and could not be installed, 2 wrong usage.
@@ -16,7 +17,7 @@ TEXT
 purpose="" dry_run=no
 for argument in "$@"; do
   case $argument in
-    train | test) purpose=$argument ;;
+    train | test | cross) purpose=$argument ;;
     --dry-run) dry_run=yes ;;
     -h | --help) usage; exit 0 ;;
     *) printf '[setup] unknown argument: %s\n' "$argument" >&2; usage >&2; exit 2 ;;
@@ -29,6 +30,10 @@ if [[ ${TENON_SETUP:-} == skip ]]; then echo "Packages: not looked at (TENON_SET
 compiler=${CXX:-g++}
 programs=("${compiler%% *}=g++" "cmake=cmake" "ninja=ninja-build")
 libraries=(zlib1g-dev libfmt-dev nlohmann-json3-dev libcli11-dev libeigen3-dev libcurl4-openssl-dev ca-certificates)
+if [[ $purpose == cross ]]; then
+  programs=("cmake=cmake" "ninja=ninja-build" "aarch64-linux-gnu-g++=g++-aarch64-linux-gnu" "qemu-aarch64=qemu-user")
+  libraries=()
+fi
 if [[ $purpose == test ]]; then
   programs+=("pkg-config=pkg-config" "python3=python3")
   libraries+=(catch2 libbenchmark-dev)
@@ -43,7 +48,7 @@ find_missing() {
   for entry in "${programs[@]}"; do
     command -v "${entry%%=*}" >/dev/null 2>&1 || missing+=("${entry##*=}")
   done
-  if command -v dpkg-query >/dev/null 2>&1; then
+  if ((${#libraries[@]})) && command -v dpkg-query >/dev/null 2>&1; then
     # dpkg-query fails when it does not know one of them; what it does know is still printed.
     installed=$(dpkg-query -W -f='${Package}=${db:Status-Status}\n' "${libraries[@]}" 2>/dev/null) || true
   fi

@@ -1,7 +1,8 @@
 # Fails unless the objects of one instruction set hold what they were compiled for: fused multiply-adds on vectors of
 # the level's full width in every family of kernels, and packed arithmetic of that width in the families of VECTOR_ONLY,
 # which have nothing to multiply.
-#   cmake -DISA=avx2|avx512 [-DOBJDUMP=objdump] [-DFAMILIES=gemm;conv2d] [-DVECTOR_ONLY=pool] -P disassembly.cmake -- OBJECT...
+# On NEON the compiler itself makes one instruction of four lanes: an FMA in ten that is left scalar fails, too.
+#   cmake -DISA=avx2|avx512|neon [-DOBJDUMP=objdump] [-DFAMILIES=gemm;conv2d] [-DVECTOR_ONLY=pool] -P disassembly.cmake -- OBJECT...
 # A family is every object whose name starts with it: conv2d is conv2d_direct.cpp.o, conv2d_gradient.cpp.o, ...
 cmake_minimum_required(VERSION 3.25)
 include(${CMAKE_CURRENT_LIST_DIR}/support/script_arguments.cmake)
@@ -15,15 +16,22 @@ endif()
 if(NOT DEFINED VECTOR_ONLY)
   set(VECTOR_ONLY pool)
 endif()
-if(ISA STREQUAL "avx512")
-  set(register zmm)
-elseif(ISA STREQUAL "avx2")
+if(ISA STREQUAL "neon")
+  set(register 4s)
+  set(fma "fml[as][[:space:]]+v[0-9]+[.]4s")
+  set(packed "f(add|sub|mul|div|max|min|cm[a-z]+|mla)[[:space:]]+v[0-9]+[.]4s")
+  set(scalar "fn?m(add|sub)[[:space:]]+s[0-9]+")
+elseif(ISA MATCHES "^avx(2|512)$")
   set(register ymm)
+  if(ISA STREQUAL "avx512")
+    set(register zmm)
+  endif()
+  set(fma "vfn?m(add|sub)[0-9]+p[sd] .*%${register}")
+  set(packed "v(add|sub|mul|div|max|min|cmp[a-z_]*|fmadd[0-9]+)p[sd] .*%${register}")
+  set(scalar "")
 else()
-  message(FATAL_ERROR "[disassembly] expected -DISA=avx2 or avx512, found '${ISA}'")
+  message(FATAL_ERROR "[disassembly] expected -DISA=avx2, avx512 or neon, found '${ISA}'")
 endif()
-set(fma "vfn?m(add|sub)[0-9]+p[sd] .*%${register}")
-set(packed "v(add|sub|mul|div|max|min|cmp[a-z_]*|fmadd[0-9]+)p[sd] .*%${register}")
 
 # Lines of the objects' disassembly that match.
 function(count_instructions objects pattern variable)
@@ -56,6 +64,13 @@ foreach(family IN LISTS FAMILIES VECTOR_ONLY)
   count_instructions("${members}" ${fma} fmas)
   count_instructions("${members}" ${packed} packeds)
   message(STATUS "${ISA} ${family}: ${fmas} FMAs and ${packeds} packed operations on ${register}")
+  if(scalar)
+    count_instructions("${members}" ${scalar} scalars)
+    math(EXPR tenth "${fmas} / 10")
+    if(scalars GREATER tenth)
+      list(APPEND failures "${family}: ${scalars} scalar FMAs beside ${fmas} on ${register} registers")
+    endif()
+  endif()
   if(fmas EQUAL 0 AND NOT family IN_LIST VECTOR_ONLY)
     list(APPEND failures "${family}: no FMA on ${register} registers")
   elseif(packeds EQUAL 0)

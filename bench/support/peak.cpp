@@ -1,5 +1,6 @@
-// Twelve independent chains a thread keep both FMA units busy: a chain's next FMA waits four or five cycles for the last.
-// The seeds differ at run time, or the compiler would see twelve equal chains and keep one.
+// Independent chains a thread keep all FMA units busy, since a chain's next FMA waits four or five cycles for the last:
+// twelve for the two units of an x86-64 core, 24 for the up to four of an AArch64 core.
+// The seeds differ at run time, or the compiler would see so many equal chains and keep one.
 #include "bench/support/peak.hpp"
 
 #include <fmt/format.h>
@@ -12,8 +13,6 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#else
-#include <cmath>
 #endif
 
 namespace tenon::bench {
@@ -61,17 +60,23 @@ std::vector<FmaLoop> loops() {
   list.push_back({"baseline", mul_add_baseline, chains * 8.});
   return list;
 }
-#else
-void fma_portable(std::int64_t iterations, const float* seed, float* out) {
-  constexpr int lanes = 4 * chains;
-  float a[lanes];
-  for (int j = 0; j < lanes; ++j) a[j] = seed[j % chains] + static_cast<float>(j);
+#elif defined(__aarch64__)
+using Lanes = float __attribute__((vector_size(16)));
+
+/// An FMA of NEON writes over its sum. Each stops growing where a product is less than half a unit in its last place.
+void fma_neon(std::int64_t iterations, const float* seed, float* out) {
+  Lanes sum[2 * chains];
+  for (int j = 0; j < 2 * chains; ++j) sum[j] = Lanes{} + seed[j % chains] + static_cast<float>(j / chains);
+  const float m = seed[12], c = seed[13];
   for (std::int64_t i = 0; i < iterations; ++i)
-    for (float& v : a) v = std::fma(v, seed[12], seed[13]);
-  out[0] = 0;
-  for (const float v : a) out[0] += v;
+#pragma GCC unroll 24
+    for (Lanes& s : sum)
+      s = Lanes{__builtin_fmaf(m, c, s[0]), __builtin_fmaf(m, c, s[1]), __builtin_fmaf(m, c, s[2]),
+                __builtin_fmaf(m, c, s[3])};
+  for (int j = 1; j < 2 * chains; ++j) sum[0] += sum[j];
+  std::memcpy(out, sum, sizeof sum[0]);
 }
-std::vector<FmaLoop> loops() { return {{"baseline", fma_portable, chains * 8.}}; }
+std::vector<FmaLoop> loops() { return {{"neon", fma_neon, 2 * chains * 8.}}; }
 #endif
 
 /// Seconds of `work(thread)` on all threads, from when all are there until the last is done.

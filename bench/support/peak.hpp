@@ -16,7 +16,7 @@ class Peaks {
   /// the machine can only take away.
   void measure();
 
-  /// Instruction sets that the processor has, the widest first: "avx512", "avx2", "baseline".
+  /// Instruction sets that the processor has, the widest first: "avx512", "avx2", "baseline"; "neon".
   [[nodiscard]] std::vector<std::string> instruction_sets() const;
   /// FLOP/s (an FMA is two) of the instruction set in a provider's name, "cpu.avx2"; of the widest for any other provider.
   [[nodiscard]] double flops(std::string_view provider) const;

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <string_view>
 #include <vector>
 
 #include "kernels/cpu/eigen_kernels.hpp"
@@ -24,19 +25,24 @@ struct Level {
   bool available;
 };
 
-std::vector<Level> levels() {
-  std::vector<Level> list;
+/// The last level is what every processor of the family has.
+bool machine_has([[maybe_unused]] std::string_view level) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                  __builtin_cpu_supports("avx512cd");
-  list.push_back({"avx512", &cpu::avx512::table, &cpu::avx512::eigen_table, v4});
-  list.push_back({"avx2", &cpu::avx2::table, &cpu::avx2::eigen_table, v3});
+  if (level == "avx2") return v3;
+  if (level == "avx512")
+    return v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512cd");
 #endif
-  list.push_back({"baseline", &cpu::baseline::table, &cpu::baseline::eigen_table, true});
-  return list;
+  return true;
+}
+
+std::vector<Level> levels() {
+#define TENON_LEVEL(level) {#level, &cpu::level::table, &cpu::level::eigen_table, machine_has(#level)},
+  return {TENON_LEVELS(TENON_LEVEL)};
+#undef TENON_LEVEL
 }
 
 /// The levels that may be used: what the machine has, capped by TENON_ISA.
@@ -56,10 +62,18 @@ std::vector<Level> usable_levels() {
   return list;
 }
 
+/// The model; AArch64 tells the numbers of its maker and of the core instead.
 std::string processor_name() {
   std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  std::string maker;
+  for (std::string line; std::getline(info, line);) {
+    const std::size_t at = line.find(": ");
+    if (at == std::string::npos) continue;
+    const std::string value = line.substr(at + 2);
+    if (line.starts_with("model name")) return value;
+    if (line.starts_with("CPU implementer")) maker = value;
+    if (line.starts_with("CPU part")) return fmt::format("implementer {} part {}", maker, value);
+  }
   return "unknown processor";
 }
 

@@ -24,9 +24,6 @@ class Workspace {
   std::int64_t floats_ = 0;
 };
 
-/// Rows of a register tile of the micro kernels.
-std::int32_t tile_height(const Microkernels& m) { return m.width == 16 ? 14 : 6; }
-
 std::int64_t rounded(std::int64_t n, std::int64_t block) { return (n + block - 1) / block * block; }
 
 // --- matmul -------------------------------------------------------------------------------------------------------
@@ -72,7 +69,7 @@ Bound bind_gemm(GemmGeometry g, const Problem& p, const Microkernels& m) {
   // A b with k along its rows has to be turned while it is packed; with few rows it is less work to turn c on its way
   // out.
   if (g.b_row == 1 && g.b_col != 1 && g.m < g.k) turn(g);
-  const std::int64_t panel = 2 * m.width, tile = tile_height(m);
+  const std::int64_t panel = 2 * m.width, tile = m.tile_height;
   const std::int64_t chunks = order::chunks(g.k, order::k_chunk), depth = order::tree_depth(chunks),
                      terms = std::min(g.k, order::k_chunk);
   const std::int64_t slot = tile * panel;
@@ -281,10 +278,10 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
 }  // namespace
 
 void append_contraction_rows(KernelTable& table, const Microkernels& m) {
-  const std::int32_t tile = tile_height(m);
-  const Edges gemm{{m.width, 2 * m.width, tile, static_cast<std::int32_t>(order::k_chunk), 16,
+  const Edges gemm{{m.width, 2 * m.width, m.tile_height, static_cast<std::int32_t>(order::k_chunk), 16,
                     2 * static_cast<std::int32_t>(order::k_chunk)}};
-  const Edges conv{{m.width, 2 * m.width, tile, static_cast<std::int32_t>(order::sample_group), 3 * m.width, 4}};
+  const Edges conv{
+      {m.width, 2 * m.width, m.tile_height, static_cast<std::int32_t>(order::sample_group), 3 * m.width, 4}};
   append<op::MatMul>(table, m, {m.gemm}, bind_matmul, gemm);
   append<op::MatMulGradA>(table, m, {m.gemm}, bind_matmul_grad_a, gemm);
   append<op::MatMulGradB>(table, m, {m.gemm}, bind_matmul_grad_b, gemm);

@@ -32,15 +32,12 @@ struct EigenKernels {
   RunFn conv2d_grad_filter;  // EigenConv
 };
 
-namespace baseline {
-extern const EigenKernels eigen_table;
-}
-namespace avx2 {
-extern const EigenKernels eigen_table;
-}
-namespace avx512 {
-extern const EigenKernels eigen_table;
-}
+#define TENON_DECLARE(level)             \
+  namespace level {                      \
+  extern const EigenKernels eigen_table; \
+  }
+TENON_LEVELS(TENON_DECLARE)
+#undef TENON_DECLARE
 
 /// One row for each operation that the provider has. The table must outlive the rows.
 void append_eigen_rows(KernelTable&, const EigenKernels&);

@@ -37,7 +37,10 @@ class Draw {
   }
   float uniform(float low, float high) { return low + (high - low) * philox::uniform01(word()); }
   /// Bell-shaped in (-1, 1): the mean of three uniforms.
-  float bell() { return (uniform(-1, 1) + uniform(-1, 1) + uniform(-1, 1)) / 3.f; }
+  float bell() {
+    const float a = uniform(-1, 1), b = uniform(-1, 1), c = uniform(-1, 1);
+    return (a + b + c) / 3.f;
+  }
   std::size_t below(std::size_t n) { return static_cast<std::size_t>((std::uint64_t{word()} * n) >> 32); }
 
  private:
@@ -116,7 +119,9 @@ void stray_marks(Canvas& canvas, Draw& draw) {
   for (std::size_t marks = draw.below(3); marks > 0; --marks) {
     const Point a{draw.uniform(0, side - 1), draw.uniform(0, side - 1)};
     const Point b{a.x + draw.uniform(-6, 6), a.y + draw.uniform(-6, 6)};
-    ink_segment(canvas, a, b, draw.uniform(0.3f, 0.8f), draw.uniform(0.3f, 0.8f));
+    // Drawn before the call: compilers disagree about which argument comes first.
+    const float ink = draw.uniform(0.3f, 0.8f), radius = draw.uniform(0.3f, 0.8f);
+    ink_segment(canvas, a, b, radius, ink);
   }
 }
 

@@ -144,6 +144,13 @@ TENON_INLINE std::uint64_t equal_bits(const std::uint8_t* m, std::uint8_t wanted
     bits |= std::uint64_t{static_cast<std::uint32_t>(_mm256_movemask_epi8((__m256i)(v == wanted)))} << i;
 #elif defined(__SSE2__)
     bits |= std::uint64_t{static_cast<std::uint32_t>(_mm_movemask_epi8((__m128i)(v == wanted)))} << i;
+#elif defined(__aarch64__)
+    // Each lane keeps its bit of a byte, and neighbours add up to that byte.
+    const std::uint64_t bit = 0x8040201008040201;
+    const uint8x16_t equal = vandq_u8((uint8x16_t)(v == wanted), (uint8x16_t)vdupq_n_u64(bit));
+    uint8x8_t sum = vpadd_u8(vget_low_u8(equal), vget_high_u8(equal));
+    for (int fold = 0; fold < 2; ++fold) sum = vpadd_u8(sum, sum);
+    bits |= std::uint64_t{vget_lane_u16((uint16x4_t)sum, 0)} << i;
 #else
     for (int j = 0; j < width * 4; ++j) bits |= std::uint64_t{v[j] == wanted} << (i + j);
 #endif

@@ -1,6 +1,6 @@
 // conv2d_direct: y = epilogue(correlation of x (n,h,w,c) with filter (kh,kw,c/groups,k)).
 // Layout: the filter is packed per group as panels of two vectors of filters, [kh kw c][2 width]; a tile is up to 14 (6
-// before AVX-512) neighbouring pixels of an output row times one panel, in registers. With a pooled epilogue two output
+// with 16 registers) neighbouring pixels of an output row times one panel, in registers. With a pooled epilogue two output
 // rows are computed into L1 and pooled there: the full map is never stored.
 // A thread works on a block of rows at a time, panel by panel and chunk by chunk, so that a piece of the filter is read
 // from L2 once a block.

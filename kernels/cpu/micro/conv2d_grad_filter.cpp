@@ -26,7 +26,7 @@ struct Position {
 };
 
 /// A window of `rows` x `vectors` in registers; with 16 registers there is room for 12.
-constexpr int walk_rows = 3, walk_vectors = width == 16 ? 6 : 4;
+constexpr int walk_rows = 3, walk_vectors = registers == 32 ? 6 : 4;
 
 /// to(rows, vectors) += dz * x over the list; the last vector of a row has `last` floats where it is partial. x rows
 /// are `x_row` floats apart, those of `to` `to_row`.

@@ -1,4 +1,4 @@
-// The register tile of the direct convolutions: up to 14 (6 before AVX-512) neighbouring pixels times two vectors of
+// The register tile of the direct convolutions: up to 14 (6 with 16 registers) neighbouring pixels times two vectors of
 // outputs, one FMA chain each over the terms of a window.
 #pragma once
 #include "kernels/cpu/micro/conv2d.hpp"

@@ -1,5 +1,5 @@
 // gemm_tiled: c (m,n) = epilogue(sum over k of a(i,k) b(k,j)), any strides; matmul and both its gradients.
-// Layout: tiles of up to 14 rows (6 before AVX-512) times panels of two vectors of columns in registers. Each thread
+// Layout: tiles of up to 14 rows (6 with 16 registers) times panels of two vectors of columns in registers. Each thread
 // packs what it multiplies into blocks of its own that stay in its L2; columns of b that already lie side by side are
 // read in place.
 // Parallel, with nothing packed by one thread and read by another:
@@ -18,8 +18,9 @@ namespace tenon::cpu::TENON_ISA {
 namespace {
 
 constexpr std::int64_t slot_floats = tile_height * panel;
-// With few rows there are too few chains in two vectors to hide the latency of an FMA: four panels at once.
-constexpr int wide_rows = width == 16 ? 3 : 1, wide_panels = 4;
+// With few rows there are too few chains in two vectors to hide the latency of an FMA: four panels at once. An FMA of
+// AVX-512 broadcasts from memory; NEON takes a register for that, and has none left for a third row.
+constexpr int wide_rows = width == 16 ? 3 : registers == 32 ? 2 : 1, wide_panels = 4;
 
 // Terms that all tiles take before the next: so many of a panel of b stay in L1.
 constexpr std::int64_t piece_terms = width == 16 ? order::k_chunk : 256;

@@ -3,6 +3,7 @@
 // code in kernels/cpu/bind_*.cpp, which is baseline code.
 #pragma once
 #include "kernels/cpu/geometry.hpp"
+#include "kernels/cpu/levels.hpp"
 #include "tenon/kernel.hpp"
 
 namespace tenon::cpu {
@@ -43,24 +44,22 @@ namespace tenon::cpu {
 #define TENON_MICROKERNELS(X) TENON_OWN_LOOPS(X) TENON_SHARED_LOOPS(X)
 
 struct Microkernels {
-  const char* provider;  // "cpu.avx512"
-  std::int32_t width;    // floats in a vector
-  bool canonical;        // has FMA
+  const char* provider;      // "cpu.avx512"
+  std::int32_t width;        // floats in a vector
+  std::int32_t tile_height;  // rows of a register tile
+  bool canonical;            // has FMA
 #define TENON_MEMBER_OF_TABLE(name) RunFn name;
   TENON_MICROKERNELS(TENON_MEMBER_OF_TABLE)
 #undef TENON_MEMBER_OF_TABLE
 };
 
 /// Tables of the levels that were compiled in; whether the machine has them is backend.cpp's business.
-namespace baseline {
-extern const Microkernels table;
-}
-namespace avx2 {
-extern const Microkernels table;
-}
-namespace avx512 {
-extern const Microkernels table;
-}
+#define TENON_DECLARE(level)       \
+  namespace level {                \
+  extern const Microkernels table; \
+  }
+TENON_LEVELS(TENON_DECLARE)
+#undef TENON_DECLARE
 
 }  // namespace tenon::cpu
 

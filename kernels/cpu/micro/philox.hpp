@@ -19,6 +19,8 @@ TENON_INLINE Vul multiply_low(Vul a, std::uint32_t b) {
   return (Vul)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(b));
 #elif defined(__SSE2__)
   return (Vul)_mm_mul_epu32((__m128i)a, _mm_set1_epi64x(b));
+#elif defined(__aarch64__)
+  return (Vul)vmull_n_u32(vmovn_u64((uint64x2_t)a), b);
 #else
   return (a & 0xFFFFFFFFu) * b;
 #endif

@@ -1,5 +1,5 @@
 // One vector of floats per instruction set: GCC vector extensions for arithmetic and comparison, intrinsics where the
-// language has no word (fma, sqrt, rounding, partial loads). `Simd` has the same members as `Scalar` in
+// language has no word (fma, sqrt, partial loads). `Simd` has the same members as `Scalar` in
 // kernels/common/math.hpp, so that the polynomials are written once and give the same bits in both.
 // Internal linkage throughout: this header is compiled once per instruction set, and a weak symbol would let the
 // linker pick the wrong copy.
@@ -8,6 +8,8 @@
 #include <cstring>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "kernels/common/inline.hpp"
@@ -22,10 +24,29 @@ inline constexpr int width = 8;
 #else
 inline constexpr int width = 4;
 #endif
+/// Vector registers.
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr int registers = 32;
+#else
+inline constexpr int registers = 16;
+#endif
+/// Whether `Simd::fma` rounds once. Levels without that are not canonical.
+#if defined(__FMA__) || defined(__aarch64__)
+inline constexpr bool has_fma = true;
+#else
+inline constexpr bool has_fma = false;
+#endif
 
 using Vf = float __attribute__((vector_size(width * 4)));
 using Vi = std::int32_t __attribute__((vector_size(width * 4)));
 using Vu = std::uint32_t __attribute__((vector_size(width * 4)));
+
+/// Lanes that are read and written one by one are a vector again from here on, not so many scalars.
+TENON_INLINE void keep_vector([[maybe_unused]] Vf& v) {
+#if defined(__aarch64__)
+  asm("" : "+w"(v));
+#endif
+}
 
 struct Simd {
   using V = Vf;
@@ -72,6 +93,8 @@ struct Simd {
     return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
 #elif defined(__AVX2__)
     return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__aarch64__)
+    return vmaxvq_u32((uint32x4_t)mask) != 0;
 #else
     std::int32_t lanes[width], acc = 0;
     std::memcpy(lanes, &mask, sizeof mask);
@@ -88,7 +111,9 @@ struct Simd {
     return (V)_mm256_maskload_ps(p, (__m256i)(lane_index() < set_int(static_cast<std::int32_t>(count))));
 #else
     V v{};
-    std::memcpy(&v, p, static_cast<std::size_t>(count) * 4);
+    for (int l = 0; l + 1 < width; ++l)  // memcpy of a length unknown here would be a call
+      if (l < count) v[l] = p[l];
+    keep_vector(v);
     return v;
 #endif
   }
@@ -98,7 +123,9 @@ struct Simd {
 #elif defined(__AVX2__)
     _mm256_maskstore_ps(p, (__m256i)(lane_index() < set_int(static_cast<std::int32_t>(count))), (__m256)v);
 #else
-    std::memcpy(p, &v, static_cast<std::size_t>(count) * 4);
+    keep_vector(v);
+    for (int l = 0; l + 1 < width; ++l)
+      if (l < count) p[l] = v[l];
 #endif
   }
   /// 0, 1, 2, ...
@@ -108,12 +135,16 @@ struct Simd {
     return i;
   }
 
-  /// a * b + c with one rounding where the level has FMA; the baseline rounds twice and is not canonical.
+  /// a * b + c with one rounding where the level has FMA (has_fma); the baseline rounds twice.
   TENON_INLINE V fma(V a, V b, V c) {
 #if defined(__AVX512F__)
     return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif defined(__FMA__)
     return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+    // One fmla. GCC 12 takes the intrinsic for a call that may read memory, and stores all accumulators before it.
+    return V{__builtin_fmaf(a[0], b[0], c[0]), __builtin_fmaf(a[1], b[1], c[1]), __builtin_fmaf(a[2], b[2], c[2]),
+             __builtin_fmaf(a[3], b[3], c[3])};
 #else
     return a * b + c;
 #endif
@@ -125,6 +156,8 @@ struct Simd {
     return (V)_mm256_sqrt_ps((__m256)x);
 #elif defined(__SSE2__)
     return (V)_mm_sqrt_ps((__m128)x);
+#elif defined(__aarch64__)
+    return (V)vsqrtq_f32((float32x4_t)x);
 #else
     for (int l = 0; l < width; ++l) x[l] = __builtin_sqrtf(x[l]);
     return x;

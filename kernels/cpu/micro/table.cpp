@@ -1,21 +1,16 @@
 // The tables of this instruction set, ours and Eigen's: all that leaves the object library.
 #include "kernels/cpu/eigen_kernels.hpp"
-#include "kernels/cpu/micro/simd.hpp"
+#include "kernels/cpu/micro/team.hpp"
 
 #define TENON_TEXT_(x) #x
 #define TENON_TEXT(x) TENON_TEXT_(x)
 
 namespace tenon::cpu::TENON_ISA {
 
-#ifdef __FMA__
-constexpr bool has_fma = true;
-#else
-constexpr bool has_fma = false;
-#endif
-
 extern const Microkernels table;
 const Microkernels table{.provider = "cpu." TENON_TEXT(TENON_ISA),
                          .width = width,
+                         .tile_height = tile_height,
                          .canonical = has_fma,
 #define TENON_ENTRY(name) .name = name,
                          TENON_MICROKERNELS(TENON_ENTRY)
@@ -25,6 +20,7 @@ const Microkernels table{.provider = "cpu." TENON_TEXT(TENON_ISA),
 extern const EigenKernels eigen_table;
 const EigenKernels eigen_table{.others = {.provider = "cpu.eigen",
                                           .width = width,
+                                          .tile_height = tile_height,
                                           .canonical = false,
 #define TENON_NONE(name) .name = nullptr,
 #define TENON_ENTRY(name) .name = eigen_rows::name,

@@ -68,12 +68,11 @@ TENON_INLINE void keep_register(T& value) {
 }
 
 /// A register tile: up to tile_height rows (or pixels, or taps) times a panel of two vectors. Accumulators, two vectors and
-/// a broadcast fill the register file: 32 registers with AVX-512, 16 before.
+/// a broadcast fill the register file.
 constexpr int panel = 2 * width;
-constexpr int tile_height = width == 16 ? 14 : 6;
+constexpr int tile_height = registers == 32 ? 14 : 6;
 /// Terms of a chain that a register tile takes at a time. With AVX-512, integer instructions take the ports of the
-/// FMAs, so pointers had better move once in four; before it there are ports enough and too few registers to mix steps
-/// in.
+/// FMAs, so pointers had better move once in four; elsewhere there are ports enough, and steps that mix take registers.
 inline constexpr int unrolled_terms = width == 16 ? 4 : 1;
 
 /// Asks for `count` floats ahead of their use. Windows that move over an image read many lines at once, which the processor
@@ -131,6 +130,10 @@ TENON_INLINE Vi widen(Vb bytes) {
   std::int64_t eight;
   std::memcpy(&eight, &bytes, sizeof eight);
   return (Vi)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(eight));
+#elif defined(__aarch64__)
+  std::uint32_t four;
+  std::memcpy(&four, &bytes, sizeof four);
+  return (Vi)vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four))));
 #else
   return __builtin_convertvector(bytes, Vi);
 #endif
@@ -145,6 +148,12 @@ TENON_INLINE Vb narrow(Vi lanes) {
       _mm_cvtsi128_si64(_mm_unpacklo_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
   Vb bytes;
   std::memcpy(&bytes, &eight, sizeof bytes);
+  return bytes;
+#elif defined(__aarch64__)
+  const uint16x4_t words = vmovn_u32((uint32x4_t)lanes);
+  const uint8x8_t twice = vmovn_u16(vcombine_u16(words, words));
+  Vb bytes;
+  std::memcpy(&bytes, &twice, sizeof bytes);
   return bytes;
 #else
   return __builtin_convertvector(lanes, Vb);
