@@ -85,7 +85,7 @@ TEST_CASE("both models learn in bf16 as in fp32", "[amx][train]") {
     fmt::print("{}: mean loss of steps {} to {} {:.4f} in bf16, {:.4f} in fp32\n", convolutional ? "cnn" : "mlp",
                steps / 2, steps, rounded, exact);
     CHECK(exact < 0.7);
-    CHECK(rounded == Approx(exact).epsilon(0.1));
+    CHECK(rounded == Approx(exact).epsilon(0.05));
   }
 }
 
