@@ -7,6 +7,7 @@
 
 #include "bench/support/models.hpp"
 #include "bench/support/program.hpp"
+#include "lib/passes/row_set.hpp"
 #include "tenon/backend.hpp"
 #include "tenon/data.hpp"
 #include "tenon/program.hpp"
@@ -29,7 +30,7 @@ void describe(CLI::App& app, Flags& f) {
   app.add_option("--model", f.model, "cnn or mlp")->check(CLI::IsMember({"cnn", "mlp"}))->capture_default_str();
   app.add_option("--data-folder", f.data_folder, "Folder with MNIST's four files, or whose subfolder mnist has them");
   app.add_option("--batch", f.batch, "Images in a call")->check(CLI::Range(1, 60000))->capture_default_str();
-  app.add_option("--precision", f.precision, "Arithmetic: fp32 or tf32")->capture_default_str();
+  app.add_option("--precision", f.precision, "Arithmetic: fp32, tf32 or bf16")->capture_default_str();
   app.add_option("--device", f.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--threads", f.threads, "Threads on the CPU; 0 for one per core")
       ->check(CLI::Range(0, 1024))
@@ -72,8 +73,8 @@ void report(const Flags& f, const std::vector<double>& times, const std::string&
   const double spread = bench::quantile(times, 0.9) - bench::quantile(times, 0.1);
   const double images = 1e3 * static_cast<double>(f.batch) / median;
   const Backend& device = backend(f.device);
-  const std::string banner =
-      fmt::format("{}: {}, {} threads; {}", device.name(), device.description(), f.threads, f.precision);
+  const std::string banner = fmt::format("{}: {}, {} threads; {}", device.name(), device.description(), f.threads,
+                                         RowSet(device, {.precision = f.precision}).precision_text());
   if (!f.json) {
     fmt::print("{}\n{} batch {}: median {:.3f} ms, min {:.3f}, spread (p90-p10) {:.3f}, {:.0f} images/s, {} calls\n",
                banner, f.model, f.batch, median, least, spread, images, f.steps);

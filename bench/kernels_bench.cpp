@@ -32,7 +32,7 @@ void describe(CLI::App& app, Flags& f) {
   app.add_option("--filter", f.filter, "Regular expression that a name operation/problem has to match somewhere")
       ->type_name("REGEX");
   app.add_option("--device", f.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--precision", f.precision, "With --compare: rows up to this class, fp32 or tf32")
+  app.add_option("--precision", f.precision, "With --compare: rows up to this class: fp32, tf32 or bf16")
       ->capture_default_str();
   app.add_option("--threads", f.threads, "Threads of a kernel; 0 for one per core")
       ->check(CLI::Range(0, 1024))

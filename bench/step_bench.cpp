@@ -32,7 +32,7 @@ void describe(CLI::App& app, Flags& f) {
   app.add_option("--batch", f.batch, "Images in a minibatch; 0 for the model's: 128 (cnn), 64 (mlp)")
       ->check(CLI::Range(0, 60000))
       ->capture_default_str();
-  app.add_option("--precision", f.precision, "Arithmetic: fp32 or tf32")->capture_default_str();
+  app.add_option("--precision", f.precision, "Arithmetic: fp32, tf32 or bf16")->capture_default_str();
   app.add_option("--device", f.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--provider", f.provider, "cpu.eigen, or conv2d=cpu.eigen,*=cpu.avx2");
   app.add_option("--threads", f.threads, "Threads on the CPU; 0 for one per core")

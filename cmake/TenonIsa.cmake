@@ -3,6 +3,7 @@
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
   set(TENON_LEVELS avx512 avx2 baseline)
   set(TENON_LEVEL_ARCHS x86-64-v4 x86-64-v3 x86-64-v2)
+  set(TENON_HAS_TILES ON)  # the level amx, of products of bf16 alone
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
   set(TENON_LEVELS neon)
   set(TENON_LEVEL_ARCHS armv8-a)
@@ -10,50 +11,58 @@ else()
   message(FATAL_ERROR "[levels] expected an x86-64 or AArch64 processor, found '${CMAKE_SYSTEM_PROCESSOR}'")
 endif()
 
-# tenon_add_level(NAME ARCH): compiles the loops of kernels/cpu/micro once more, for one level, into the object library
-# tenon_micro_NAME, which exports nothing but two tables. Link-time optimisation stays off: it would merge what the flags
-# separate.
-function(tenon_add_level name arch)
+# tenon_micro(NAME SOURCES... FLAGS flags...): files of kernels/cpu/micro compiled once more, in the namespace of one
+# instruction set, into the object library tenon_micro_NAME, which exports nothing but its tables. Link-time optimisation
+# stays off: it would merge what the flags separate.
+function(tenon_micro name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "FLAGS")
   set(target tenon_micro_${name})
   cmake_path(GET CMAKE_CURRENT_FUNCTION_LIST_DIR PARENT_PATH root)
-  set(folder ${root}/kernels/cpu/micro)
-  add_library(
-    ${target} OBJECT
-    ${folder}/bias.cpp
-    ${folder}/conv2d_depthwise.cpp
-    ${folder}/conv2d_direct.cpp
-    ${folder}/conv2d_grad_filter.cpp
-    ${folder}/conv2d_grad_input.cpp
-    ${folder}/conv2d_grad_input_dense.cpp
-    ${folder}/conv2d_winograd.cpp
-    ${folder}/dropout.cpp
-    ${folder}/elementwise_loss.cpp
-    ${folder}/gemm.cpp
-    ${folder}/pointwise.cpp
-    ${folder}/pointwise_chain.cpp
-    ${folder}/pool2d.cpp
-    ${folder}/reduce.cpp
-    ${folder}/rows.cpp
-    ${folder}/shape.cpp
-    ${folder}/table.cpp
-    ${folder}/update.cpp
-    ${folder}/eigen_contractions.cpp
-    ${folder}/eigen_pointwise.cpp
-    ${folder}/eigen_reduce.cpp
-    ${folder}/eigen_rows.cpp
-    ${folder}/eigen_shape.cpp
-    ${folder}/eigen_update.cpp)
+  list(TRANSFORM arg_UNPARSED_ARGUMENTS PREPEND ${root}/kernels/cpu/micro/)
+  add_library(${target} OBJECT ${arg_UNPARSED_ARGUMENTS})
   target_include_directories(${target} PRIVATE ${root} ${root}/include)
   target_compile_definitions(${target} PRIVATE TENON_ISA=${name})
-  target_compile_options(
-    ${target} PRIVATE -march=${arch} -ffp-contract=off -fvisibility=hidden -fno-lto
-                      $<$<CONFIG:Release,RelWithDebInfo>:-O3>)
+  target_compile_options(${target} PRIVATE ${arg_FLAGS} -ffp-contract=off -fvisibility=hidden -fno-lto
+                                           $<$<CONFIG:Release,RelWithDebInfo>:-O3>)
+  target_link_libraries(${target} PRIVATE tenon_warnings OpenMP::OpenMP_CXX)
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+endfunction()
+
+# tenon_add_level(NAME ARCH): a level with every loop, ours and Eigen's.
+function(tenon_add_level name arch)
+  set(flags -march=${arch})
   # GCC for AArch64 loads what it will need as early as it can, and then has no registers left for the accumulators.
   if(name STREQUAL "neon" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    target_compile_options(${target} PRIVATE -fno-schedule-insns)
+    list(APPEND flags -fno-schedule-insns)
   endif()
-  target_link_libraries(${target} PRIVATE tenon_warnings OpenMP::OpenMP_CXX Eigen3::Eigen)
-  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  tenon_micro(
+    ${name}
+    bias.cpp
+    conv2d_depthwise.cpp
+    conv2d_direct.cpp
+    conv2d_grad_filter.cpp
+    conv2d_grad_input.cpp
+    conv2d_grad_input_dense.cpp
+    conv2d_winograd.cpp
+    dropout.cpp
+    elementwise_loss.cpp
+    gemm.cpp
+    pointwise.cpp
+    pointwise_chain.cpp
+    pool2d.cpp
+    reduce.cpp
+    rows.cpp
+    shape.cpp
+    table.cpp
+    update.cpp
+    eigen_contractions.cpp
+    eigen_pointwise.cpp
+    eigen_reduce.cpp
+    eigen_rows.cpp
+    eigen_shape.cpp
+    eigen_update.cpp
+    FLAGS ${flags})
+  target_link_libraries(tenon_micro_${name} PRIVATE Eigen3::Eigen)
 endfunction()
 
 # tenon_add_levels(): all of them.
@@ -61,4 +70,11 @@ function(tenon_add_levels)
   foreach(name arch IN ZIP_LISTS TENON_LEVELS TENON_LEVEL_ARCHS)
     tenon_add_level(${name} ${arch})
   endforeach()
+endfunction()
+
+# tenon_tiles(NAME FLAGS flags...): the loops that multiply bf16 in tiles, and nothing else. Not part of the library yet:
+# the tests compile them once more, with the tiles emulated.
+function(tenon_tiles name)
+  tenon_micro(${name} bf16_conv2d.cpp bf16_conv2d_grad_filter.cpp bf16_conv2d_grad_input.cpp bf16_gemm.cpp
+              bf16_table.cpp ${ARGN})
 endfunction()

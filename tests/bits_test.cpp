@@ -94,7 +94,20 @@ TEST_CASE("tf32 has bits of its own, the same for every number of threads", "[bi
     CHECK(train(true, 20, 24, {.precision = "tf32", .threads = threads}).hash == one.hash);
   }
   CHECK_THROWS_WITH(train(true, 1, 24, {.precision = "tf16"}),
-                    Catch::Contains("[precision] expected fp32 or tf32, found 'tf16'"));
+                    Catch::Contains("[precision] expected fp32, tf32 or bf16, found 'tf16'"));
+}
+
+TEST_CASE("bf16 says what runs where no row computes it", "[bits]") {
+  CompileOptions o = image_options(false);
+  o.run.precision = "bf16";
+  const std::string banner = compile(mlp(), o).banner();
+  if (has("cpu.amx")) {
+    CHECK(banner.ends_with("; bf16"));
+    return;
+  }
+  CHECK(banner.ends_with("; bf16 (no such kernels on this processor: tf32 and fp32 rows)"));
+  CHECK(train(true, 4, 24, {.precision = "bf16"}).hash == train(true, 4, 24, {.precision = "tf32"}).hash);
+  CHECK_THROWS_WITH(train(true, 1, 24, {.precision = "fp16"}), Catch::Contains("found 'fp16': its range"));
 }
 
 TEST_CASE("the fused form has the bits of the decomposed one", "[bits]") {

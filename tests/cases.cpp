@@ -268,12 +268,31 @@ void add_large_matmul(List& list) {
       }
 }
 
+/// Channels and filters as networks have them, more than one panel of everything; two sample groups.
+void add_large_conv2d(List& list) {
+  const op::Epilogue plain{}, relu{.bias = true, .activation = UnaryFn::relu},
+      dropped{.bias = true, .activation = UnaryFn::relu, .dropout = 0.5f, .site = 3};
+  const op::Epilogue pooled{.bias = true, .pool = true, .activation = UnaryFn::relu, .dropout = 0.25f, .site = 2};
+  const auto all = [&](const op::Conv2d& o, const Shape& x, const Shape& filter, const char* note) {
+    list.add(form::conv2d(o, x, filter), note);
+    list.add(form::conv2d_grad_input(o, x, filter), note);
+    list.add(form::conv2d_grad_filter(o, x, filter), note);
+  };
+  for (const op::Epilogue& e : {plain, relu, dropped, pooled})
+    all({.epilogue = e}, {9, 12, 13, 32}, {3, 3, 32, 40}, "channels");
+  all({.stride = {2, 2}, .pad = {1, 1, 1, 1}, .epilogue = relu}, {2, 15, 14, 48}, {3, 3, 48, 33}, "stride");
+  all({.stride = {3, 2}, .dilation = {2, 3}, .pad = {2, 1, 0, 3}, .epilogue = relu}, {2, 17, 19, 17}, {2, 3, 17, 70},
+      "stride and dilation");
+  all({.stride = {2, 2}, .epilogue = plain}, {3, 11, 10, 64}, {1, 1, 64, 129}, "one tap, stride");
+}
+
 }  // namespace
 
 const std::vector<Case>& large_cases() {
   static const std::vector<Case> all = [] {
     List list;
     add_large_matmul(list);
+    add_large_conv2d(list);
     return list.all;
   }();
   return all;

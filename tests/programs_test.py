@@ -92,7 +92,8 @@ def bad_input(root, good):
         expect(f"{program}: --batch-size 0", run(program, *data, *out, "--batch-size", 0), 2, "batch-size")
         expect(f"{program}: unknown flag", run(program, *data, *out, "--bogus"), 2, "bogus")
         expect(f"{program}: unknown provider", run(program, *data, *out, "--provider", "cpu.mystery"), 2, "cpu.mystery")
-        expect(f"{program}: precision that does not exist yet", run(program, *data, *out, "--precision", "bf16"), 2, "bf16")
+        expect(f"{program}: a precision that the CPU has not", run(program, *data, *out, "--precision", "fp16"), 2, "fp16.*range")
+        expect(f"{program}: unknown precision", run(program, *data, *out, "--precision", "fp8"), 2, "fp32, tf32 or bf16")
         expect(f"{program}: unwritable outputs", run(program, *data, "--outputs", "/proc/none"), 5, "/proc/none")
         expect(f"{program}: no CUDA", run(program, *data, *out, "--device", "cuda"), 8, "cuda")
         expect(f"{program}: unknown instruction set", run(program, *data, *out, env={"TENON_ISA": "mmx"}), 2, "mmx")
@@ -115,6 +116,11 @@ def whole_runs(root, good):
         again = run(program, *flags, "--epochs", 0, "--load", weights)
         expect(f"{program}: --load --epochs 0", again, 0)
         check(f"{program}: same result after loading", found is not None and found.group(0) in again.stdout)
+        rounded = run(program, *flags, "--epochs", 0, "--load", weights, "--precision", "bf16")
+        expect(f"{program}: --precision bf16", rounded, 0)
+        first_line = rounded.stdout.splitlines()[0]
+        check(f"{program}: says what bf16 runs", re.search(r"; bf16( \(no such kernels on this processor: tf32 and fp32 rows\))?$",
+                                                         first_line) is not None)
         kept = weights.read_bytes()
         run(program, *flags, "--epochs", 2)
         check(f"{program}: same seed, same file", weights.read_bytes() == kept)

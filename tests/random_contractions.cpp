@@ -69,6 +69,10 @@ Case random_conv2d(Draw& d, const Wish& w, op::Kind kind) {
     kg = d.extent(20);
     h = d.between(1, 6);
     wide = d.between(1, 8);
+    if (d.chance(0.5)) {  // some rows take no fewer
+      cg = std::max<std::int64_t>(cg, 16);
+      kg = std::max<std::int64_t>(kg, 16);
+    }
   }
   if (plain) {
     cg = std::max<std::int64_t>(cg, 8);

@@ -195,6 +195,7 @@ def model_contenders(flags, peers, notes):
                 common += ["--batch", str(batch)] if batch else []
                 tenon = [str(Path(flags.bin) / ("infer_bench" if batch else "step_bench")), *common]
                 yield Contender(task, "tenon", "", "fp32", tenon, ISA[isa])
+                yield Contender(task, "tenon", "bf16", "bf16", [*tenon, "--precision", "bf16"], ISA[isa])
                 for provider in flags.provider if not batch else []:
                     yield Contender(task, "tenon", provider, "fp32", [*tenon, "--provider", provider], ISA[isa])
                 for peer in peers:
@@ -235,6 +236,8 @@ def parse_kernels(contender, lines):
 def parse_model(contender, lines):
     result = json.loads(lines[-1])
     result.pop("data", None)  # a path of this machine
+    if contender.peer == "tenon" and "no such kernels" in result["banner"]:
+        raise ValueError(f"this processor has no kernels of {contender.precision}")
     learned = result.get("loss_last", 0) < result.get("loss_first", 1)
     if not learned and result["steps"] + result["warmup"] >= 50:  # fewer steps say nothing
         raise ValueError(f"its loss did not fall: {result['loss_first']:.4f} to {result['loss_last']:.4f}")

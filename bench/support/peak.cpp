@@ -15,6 +15,8 @@
 #include <immintrin.h>
 #endif
 
+#include "kernels/cpu/amx.hpp"
+
 namespace tenon::bench {
 namespace {
 
@@ -52,12 +54,30 @@ TENON_FMA_LOOP(fma_avx512, "avx512f", __m512, _mm512_set1_ps, _mm512_add_ps, _mm
 TENON_FMA_LOOP(fma_avx2, "avx2,fma", __m256, _mm256_set1_ps, _mm256_add_ps, _mm256_storeu_ps, TENON_STEP_256)
 TENON_FMA_LOOP(mul_add_baseline, "sse2", __m128, _mm_set1_ps, _mm_add_ps, _mm_storeu_ps, TENON_STEP_128)
 
+/// Four products of tiles an iteration, each into a tile of its own: one waits 52 cycles for the last and takes 16.
+void dot_amx(std::int64_t iterations, const float*, float* out) {
+  struct alignas(64) {
+    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } config;
+  asm volatile("ldtilecfg %0" ::"m"(config));  // which also zeroes them
+  for (std::int64_t i = 0; i < iterations; ++i)
+    asm volatile(
+        "tdpbf16ps %tmm6, %tmm4, %tmm0\n\ttdpbf16ps %tmm7, %tmm4, %tmm1\n\t"
+        "tdpbf16ps %tmm6, %tmm5, %tmm2\n\ttdpbf16ps %tmm7, %tmm5, %tmm3");
+  asm volatile("tilerelease");
+  out[0] = 0;
+}
+
 std::vector<FmaLoop> loops() {
   __builtin_cpu_init();
   std::vector<FmaLoop> list;
   if (__builtin_cpu_supports("avx512f")) list.push_back({"avx512", fma_avx512, chains * 32.});
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list.push_back({"avx2", fma_avx2, chains * 16.});
   list.push_back({"baseline", mul_add_baseline, chains * 8.});
+  // Last: what has no instruction set in its name is measured against the first.
+  if (cpu::amx_available()) list.push_back({"amx", dot_amx, 4 * 2. * 16 * 16 * 32});
   return list;
 }
 #elif defined(__aarch64__)

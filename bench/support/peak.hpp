@@ -1,5 +1,5 @@
 // The limits of the machine, measured in the process that measures the kernels, with the same number of threads: FMAs in
-// registers for each instruction set, and the bytes that a copy moves.
+// registers for each instruction set (products of tiles for AMX), and the bytes that a copy moves.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -16,7 +16,8 @@ class Peaks {
   /// the machine can only take away.
   void measure();
 
-  /// Instruction sets that the processor has, the widest first: "avx512", "avx2", "baseline"; "neon".
+  /// Instruction sets that the processor has, the widest first: "avx512", "avx2", "baseline"; "neon"; then "amx", whose
+  /// products are of bf16.
   [[nodiscard]] std::vector<std::string> instruction_sets() const;
   /// FLOP/s (an FMA is two) of the instruction set in a provider's name, "cpu.avx2"; of the widest for any other provider.
   [[nodiscard]] double flops(std::string_view provider) const;

@@ -16,6 +16,7 @@
 
 #include "tenon/error.hpp"
 #include "tenon/io.hpp"
+#include "tenon/kernel.hpp"
 #include "tenon/log.hpp"
 
 namespace mnist {
@@ -47,7 +48,12 @@ std::string check_device(const std::string& value) {
 }
 
 std::string check_precision(const std::string& value) {
-  return value == "fp32" || value == "tf32" ? "" : "expected fp32 or tf32, found " + value;
+  try {
+    (void)precision_of(value);
+    return "";
+  } catch (const UsageError& error) {
+    return error.what();
+  }
 }
 
 std::string check_rate(const std::string& value) {
@@ -83,7 +89,8 @@ void describe(CLI::App& app, Flags& f) {
   app.add_option("--provider", f.provider,
                  "Kernels to use, for all ops or by op: cpu.eigen, or conv2d=cpu.eigen,*=cpu.avx2");
   app.add_option("--precision", f.precision,
-                 "Arithmetic: fp32, in canonical order, or tf32, where products may be transformed")
+                 "Arithmetic: fp32, in canonical order; tf32, where products may be transformed; or bf16, products of "
+                 "numbers rounded to 16 bits")
       ->check(validator(check_precision))
       ->capture_default_str();
   app.add_option("--threads", f.threads, "Threads on the CPU; 0 for one per core")

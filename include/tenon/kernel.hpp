@@ -85,10 +85,11 @@ struct Edges {
 /// Classes of arithmetic, the most exact first. A program binds rows of its own class and of those before it.
 enum class Precision : std::uint8_t {
   fp32,  // fp32 products and sums
-  tf32   // fp32 storage; products may be rounded, split or transformed, within the bound that the kernel publishes
+  tf32,  // fp32 storage; products may be rounded, split or transformed, within the bound that the kernel publishes
+  bf16   // the same storage; products of operands rounded to bf16 (8 bits of significand), fp32 sums
 };
 [[nodiscard]] const char* name_of(Precision);
-/// Throws UsageError that lists what there is.
+/// Throws UsageError that lists what there is, and says why there is no fp16.
 [[nodiscard]] Precision precision_of(const std::string& name);
 
 struct Kernel {

@@ -22,7 +22,7 @@ class Predictor;
 /// Where and how a program runs.
 struct Options {
   std::string device = "auto";     // auto | cpu | cuda[:N]
-  std::string precision = "fp32";  // fp32 | tf32: see Precision in kernel.hpp
+  std::string precision = "fp32";  // fp32 | tf32 | bf16: see Precision in kernel.hpp
   std::string providers{};         // "cpu.eigen", "conv2d=cpu.eigen,*=cpu.avx2"; empty: TENON_PROVIDERS, else the best
   int threads = 0;                 // 0: OMP_NUM_THREADS, else one per core
   std::uint64_t seed = 0;

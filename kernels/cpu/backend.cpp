@@ -4,11 +4,14 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <string_view>
 #include <vector>
 
+#include "kernels/cpu/amx.hpp"
+#include "kernels/cpu/bf16_kernels.hpp"
 #include "kernels/cpu/eigen_kernels.hpp"
 #include "kernels/cpu/rows.hpp"
 #include "kernels/reference/kernels.hpp"
@@ -22,6 +25,7 @@ struct Level {
   const char* name;
   const cpu::Microkernels* table;
   const cpu::EigenKernels* eigen;
+  const cpu::Bf16Kernels* tiles;  // a level of products of bf16 alone, which has no other table
   bool available;
 };
 
@@ -40,9 +44,13 @@ bool machine_has([[maybe_unused]] std::string_view level) {
 }
 
 std::vector<Level> levels() {
-#define TENON_LEVEL(level) {#level, &cpu::level::table, &cpu::level::eigen_table, machine_has(#level)},
-  return {TENON_LEVELS(TENON_LEVEL)};
+#define TENON_LEVEL(level) {#level, &cpu::level::table, &cpu::level::eigen_table, nullptr, machine_has(#level)},
+  std::vector<Level> list{TENON_LEVELS(TENON_LEVEL)};
 #undef TENON_LEVEL
+#if defined(__x86_64__)
+  list.insert(list.begin(), {"amx", nullptr, nullptr, &cpu::amx::bf16_table, list.front().available && cpu::amx_available()});
+#endif
+  return list;
 }
 
 /// The levels that may be used: what the machine has, capped by TENON_ISA.
@@ -79,32 +87,45 @@ std::string processor_name() {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend() : levels_(usable_levels()) {
-    for (const Level& l : levels_) cpu::append_rows(table_, *l.table);
+  CpuBackend() {
+    const std::vector<Level> levels = usable_levels();
+    const Level& best = *std::ranges::find_if(levels, [](const Level& l) { return l.table != nullptr; });
+    // Rows of a class of precision stand before those of the classes before it: levels of tiles are the first.
+    for (const Level& l : levels)
+      l.tiles != nullptr ? cpu::append_bf16_rows(table_, *l.tiles) : cpu::append_rows(table_, *l.table);
     // Eigen at the best level only: it is one provider, not one per instruction set.
-    cpu::append_eigen_rows(table_, *levels_.front().eigen);
+    cpu::append_eigen_rows(table_, *best.eigen);
     const KernelTable& reference = reference_rows();
     table_.insert(table_.end(), reference.begin(), reference.end());
-    description_ = fmt::format("{}, {}", processor_name(), levels_.front().name);
+    canonical_ = best.table->canonical;
+    description_ = fmt::format("{}, {}", processor_name(), best.name);
+    if (levels.front().tiles != nullptr) description_ += fmt::format(" with {}", levels.front().name);
   }
 
   [[nodiscard]] std::string name() const override { return "cpu"; }
   [[nodiscard]] std::string description() const override { return description_; }
   [[nodiscard]] const KernelTable& kernels() const override { return table_; }
   [[nodiscard]] int default_threads() const override { return omp_get_max_threads(); }
-  [[nodiscard]] bool canonical() const override { return levels_.front().table->canonical; }
+  [[nodiscard]] bool canonical() const override { return canonical_; }
+  [[nodiscard]] KernelTable& table() { return table_; }
 
  private:
-  std::vector<Level> levels_;
   KernelTable table_;
+  bool canonical_ = false;
   std::string description_;
 };
 
+CpuBackend& cpu_backend() {
+  static CpuBackend backend;
+  return backend;
+}
+
 }  // namespace
 
+KernelTable& cpu::backend_table() { return cpu_backend().table(); }
+
 Backend& backend(const std::string& device) {
-  static CpuBackend cpu;
-  if (device == "cpu" || device == "auto" || device.empty()) return cpu;
+  if (device == "cpu" || device == "auto" || device.empty()) return cpu_backend();
   if (device == "cuda" || device.starts_with("cuda:")) {
     const std::string number = device.size() > 5 ? device.substr(5) : "0";
     if (number.find_first_not_of("0123456789") != std::string::npos)

@@ -1,57 +1,14 @@
 // Binding of matmul, conv2d and their gradients: geometry and the layout of the workspace.
 #include <algorithm>
-#include <numeric>
 
-#include "kernels/common/geometry_of.hpp"
 #include "kernels/common/order.hpp"
 #include "kernels/cpu/bind_support.hpp"
+#include "kernels/cpu/contraction_geometry.hpp"
 
 namespace tenon::cpu {
 namespace {
 
-/// Hands out the workspace in floats; every part starts on a cache line.
-class Workspace {
- public:
-  std::int64_t take(std::int64_t floats) {
-    const std::int64_t at = floats_;
-    floats_ += (floats + 15) / 16 * 16;
-    return at;
-  }
-  [[nodiscard]] std::int64_t floats() const { return floats_; }
-  [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(floats_) * sizeof(float); }
-
- private:
-  std::int64_t floats_ = 0;
-};
-
-std::int64_t rounded(std::int64_t n, std::int64_t block) { return (n + block - 1) / block * block; }
-
 // --- matmul -------------------------------------------------------------------------------------------------------
-
-/// A matrix by strides.
-struct Matrix {
-  std::int32_t in;
-  std::int64_t rows, cols, row, col;
-};
-Matrix operand(const Problem& p, std::int32_t i, bool transposed) {
-  const std::int64_t r = p.in[i].shape[0], c = p.in[i].shape[1];
-  return transposed ? Matrix{i, c, r, 1, c} : Matrix{i, r, c, c, 1};
-}
-Matrix turned(Matrix m) { return {m.in, m.cols, m.rows, m.col, m.row}; }
-
-GemmGeometry product(const Matrix& a, const Matrix& b) {
-  GemmGeometry g{};
-  g.m = a.rows;
-  g.n = b.cols;
-  g.k = a.cols;
-  g.a_row = a.row;
-  g.a_col = a.col;
-  g.b_row = b.row;
-  g.b_col = b.col;
-  g.a_in = a.in;
-  g.b_in = b.in;
-  return g;
-}
 
 /// c^T = b^T a^T: the operands change places, and so do their strides.
 void turn(GemmGeometry& g) {
@@ -90,7 +47,7 @@ Bound bind_gemm(GemmGeometry g, const Problem& p, const Microkernels& m) {
   Workspace own;
   (void)own.take(g.tile_block * tile * a_line);
   g.b_at = own.take(terms * g.column_block);
-  if (chunks == 1) g.piece_at = own.take(std::max<std::int64_t>(g.tile_block, 4) * slot);
+  if (chunks == 1) g.stack_at = own.take(std::max<std::int64_t>(g.tile_block, 4) * slot);
   if (chunks > 1 && !g.by_chunks) g.stack_at = own.take(rounded(g.row_block, tile) * g.column_block * depth);
   g.own_each = own.floats();
   Workspace w;
@@ -102,65 +59,19 @@ Bound bind_gemm(GemmGeometry g, const Problem& p, const Microkernels& m) {
 }
 
 Bound bind_matmul(const Problem& p, const Kernel& row) {
-  const auto& o = p.as<op::MatMul>();
   if (auto why = refuse_unless_f32(p, p.ins)) return *why;
-  GemmGeometry g = product(operand(p, 0, o.transpose_a), operand(p, 1, o.transpose_b));
-  g.bias = o.epilogue.bias;
-  g.activation = o.epilogue.activation;
-  g.alpha = o.epilogue.alpha;
-  g.dropout = o.epilogue.dropout;
-  g.site = o.epilogue.site;
-  g.mask = o.epilogue.saves_mask();
-  return bind_gemm(g, p, micro(row));
+  return bind_gemm(matmul_geometry(p), p, micro(row));
 }
-
-/// The gradient's side of the geometry: dz of the forward op's output (rows, cols).
-void set_prologue(GemmGeometry& g, const op::Epilogue& e, const Problem& p) {
-  g.prologue = {e.gradient_reads_saved(), e.saves_mask(), e.activation, e.alpha, e.dropout};
-  g.dz_rows = p.in[0].shape[0];
-  g.dz_cols = p.in[0].shape[1];
-}
-
 Bound bind_matmul_grad_a(const Problem& p, const Kernel& row) {
-  const op::MatMul& o = p.as<op::MatMulGradA>().forward;
   if (auto why = refuse_unless_f32(p, 2)) return *why;
-  const Matrix dz = operand(p, 0, false), b = turned(operand(p, 1, o.transpose_b));
-  // ga = dz b^T; of a transposed a it is b dz^T, which keeps the result row-major.
-  GemmGeometry g = o.transpose_a ? product(turned(b), turned(dz)) : product(dz, b);
-  set_prologue(g, o.epilogue, p);
-  return bind_gemm(g, p, micro(row));
+  return bind_gemm(matmul_grad_a_geometry(p), p, micro(row));
 }
-
 Bound bind_matmul_grad_b(const Problem& p, const Kernel& row) {
-  const op::MatMul& o = p.as<op::MatMulGradB>().forward;
   if (auto why = refuse_unless_f32(p, 2)) return *why;
-  const Matrix dz = operand(p, 0, false), a = turned(operand(p, 1, o.transpose_a));
-  GemmGeometry g = o.transpose_b ? product(turned(dz), turned(a)) : product(a, dz);
-  set_prologue(g, o.epilogue, p);
-  g.bias_grad = o.epilogue.bias;
-  return bind_gemm(g, p, micro(row));
+  return bind_gemm(matmul_grad_b_geometry(p), p, micro(row));
 }
 
 // --- conv2d -------------------------------------------------------------------------------------------------------
-
-Conv2dPlan conv_plan(const Problem& p, const Microkernels& m) {
-  Conv2dPlan c{};
-  c.g = conv_geometry(p);
-  c.threads = p.threads;
-  const ConvGeometry& g = c.g;
-  c.cg = g.c / g.groups;
-  c.kg = g.k / g.groups;
-  // What the windows reach; an image without padding is used where it lies.
-  const std::int32_t reach_h = (g.oh - 1) * g.stride_h + (g.kh - 1) * g.dilation_h + 1;
-  const std::int32_t reach_w = (g.ow - 1) * g.stride_w + (g.kw - 1) * g.dilation_w + 1;
-  c.depthwise = c.cg == 1 && c.kg == 1 && g.groups > 1 && !g.pool && std::int64_t{g.kh} * g.kw <= order::k_chunk;
-  const bool inside = g.pad_top == 0 && g.pad_left == 0 && reach_h <= g.h && reach_w <= g.w;
-  c.padded = !inside;
-  c.padded_h = inside ? g.h : std::max(reach_h, g.pad_top + 1);
-  c.padded_w = inside ? g.w : std::max(reach_w, g.pad_left + 1);
-  c.panels = static_cast<std::int32_t>((c.kg + 2 * m.width - 1) / (2 * m.width));
-  return c;
-}
 
 std::int64_t padded_floats(const Conv2dPlan& c) { return c.padded ? std::int64_t{c.padded_h} * c.padded_w * c.g.c : 0; }
 std::int64_t terms_of(const Conv2dPlan& c) { return std::int64_t{c.g.kh} * c.g.kw * c.cg; }
@@ -184,7 +95,7 @@ std::optional<Refusal> refuse_large(const Conv2dPlan& c) {
 Bound bind_conv2d_winograd(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
   if (auto why = refuse_unless_f32(p, p.ins)) return *why;
-  Conv2dPlan c = conv_plan(p, m);
+  Conv2dPlan c = conv_plan(p, 2 * m.width);
   const ConvGeometry& g = c.g;
   if (g.kh != 3 || g.kw != 3 || g.stride_h != 1 || g.stride_w != 1 || g.dilation_h != 1 || g.dilation_w != 1 ||
       g.groups != 1)
@@ -200,13 +111,13 @@ Bound bind_conv2d_winograd(const Problem& p, const Kernel& row) {
   c.padded_w = c.padded ? need_w : g.w;
   c.images_block = 1;
   return finish(c, m.conv2d_winograd, 36 * c.panels * panel * g.c,
-                padded_floats(c) + 36 * tile_height(m) * (g.c + panel), 0);
+                padded_floats(c) + 36 * std::int64_t{m.tile_height} * (g.c + panel), 0);
 }
 
 Bound bind_conv2d(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
   if (auto why = refuse_unless_f32(p, p.ins)) return *why;
-  Conv2dPlan c = conv_plan(p, m);
+  Conv2dPlan c = conv_plan(p, 2 * m.width);
   if (c.depthwise) return finish(c, m.conv2d_depthwise, 0, padded_floats(c), 0);
   const std::int64_t panel = 2 * m.width, chunks = order::chunks(terms_of(c), order::k_chunk);
   // Enough pixels to pay for reading a chunk of a panel (128 KiB) from L3, few enough for their sums to stay in L2.
@@ -218,26 +129,15 @@ Bound bind_conv2d(const Problem& p, const Kernel& row) {
                 c.images_block * padded_floats(c) + stack, 0);
 }
 
-/// The first output position that reaches an image; negative where it lies in front of the first that there is.
-std::int64_t first_position(std::int64_t pad, std::int64_t kernel, std::int64_t dilation, std::int64_t stride) {
-  const std::int64_t o = pad - (kernel - 1) * dilation;
-  return o / stride - (o % stride < 0 ? 1 : 0);
-}
-
 Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
   if (auto why = refuse_unless_f32(p, 2)) return *why;
-  Conv2dPlan c = conv_plan(p, m);
+  Conv2dPlan c = conv_plan(p, 2 * m.width);
   if (auto why = refuse_large(c)) return *why;
   const ConvGeometry& g = c.g;
   if (!g.pool) {
     const std::int64_t panel = 2 * m.width, panels = g.groups * (rounded(c.cg, panel) / panel);
-    c.dz.reach_h = g.dilation_h / std::gcd(g.dilation_h, g.stride_h);
-    c.dz.reach_w = g.dilation_w / std::gcd(g.dilation_w, g.stride_w);
-    c.dz.top = first_position(g.pad_top, g.kh, g.dilation_h, g.stride_h);
-    c.dz.left = first_position(g.pad_left, g.kw, g.dilation_w, g.stride_w);
-    c.dz.h = (g.h - 1 + g.pad_top) / g.stride_h - c.dz.top + 1;
-    c.dz.w = (g.w - 1 + g.pad_left) / g.stride_w - c.dz.left + 1;
+    c.dz = dz_frame(g);
     c.unit_block = std::clamp<std::int64_t>(256 / g.w, 1, std::int64_t{g.n} * g.h);
     c.images_block = (c.unit_block - 1) / g.h + 2;
     return finish(c, m.conv2d_grad_input_dense, panels * panel * g.kh * g.kw * c.kg,
@@ -252,7 +152,7 @@ Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
 Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
   if (auto why = refuse_unless_f32(p, 2)) return *why;
-  Conv2dPlan c = conv_plan(p, m);
+  Conv2dPlan c = conv_plan(p, 2 * m.width);
   if (auto why = refuse_large(c)) return *why;
   const ConvGeometry& g = c.g;
   const std::int64_t positions = std::int64_t{g.oh} * g.ow, panel = 2 * m.width;

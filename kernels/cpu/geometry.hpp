@@ -42,8 +42,8 @@ struct GemmGeometry {
   bool sums_to_c;           // one chunk, and no epilogue: sums are results
   std::int64_t tile_block;  // tiles of a, columns of b and rows of c that are worked on at a time
   std::int64_t column_block, row_block;
-  // Workspace, offsets in floats; b_at, stack_at and piece_at count from a thread's own part.
-  std::int64_t dz_at, sums_at, slots_at, own_at, own_each, b_at, stack_at, piece_at;
+  // Workspace, offsets in floats; b_at and stack_at count from a thread's own part.
+  std::int64_t dz_at, sums_at, slots_at, own_at, own_each, b_at, stack_at;
 };
 
 /// The output positions that reach an image, where they are more or less than there are: dz with zeros around it.

@@ -17,6 +17,9 @@ void append_pool_rows(KernelTable&, const Microkernels&);
 void append_shape_rows(KernelTable&, const Microkernels&);
 void append_update_rows(KernelTable&, const Microkernels&);
 
+/// The table of backend("cpu"): for tests that put rows of their own into it, before anything is compiled.
+[[nodiscard]] KernelTable& backend_table();
+
 /// The table of the row's instruction set.
 inline const Microkernels& micro(const Kernel& row) { return *static_cast<const Microkernels*>(row.impl); }
 

@@ -49,12 +49,26 @@ std::string Problem::str() const {
   return text;
 }
 
-const char* name_of(Precision p) { return p == Precision::fp32 ? "fp32" : "tf32"; }
+const char* name_of(Precision p) {
+  switch (p) {
+    case Precision::fp32:
+      return "fp32";
+    case Precision::tf32:
+      return "tf32";
+    case Precision::bf16:
+      return "bf16";
+  }
+  return "?";
+}
 
 Precision precision_of(const std::string& name) {
-  for (const Precision p : {Precision::fp32, Precision::tf32})
+  for (const Precision p : {Precision::fp32, Precision::tf32, Precision::bf16})
     if (name == name_of(p)) return p;
-  throw UsageError(fmt::format("[precision] expected fp32 or tf32, found '{}'", name));
+  if (name == "fp16")
+    throw UsageError(
+        "[precision] expected fp32, tf32 or bf16, found 'fp16': its range needs scaled losses, and the CPU "
+        "has no products of it that add up in fp32");
+  throw UsageError(fmt::format("[precision] expected fp32, tf32 or bf16, found '{}'", name));
 }
 
 }  // namespace tenon

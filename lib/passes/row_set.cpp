@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <set>
 
 #include "tenon/custom_op.hpp"
@@ -65,6 +66,22 @@ RowSet::RowSet(const Backend& backend, const Options& run)
   for (const auto& [op, provider] : rules_)
     for (const Kernel& k : backend.kernels())
       if (k.provider == provider && !k.canonical) canonical_ = false;
+}
+
+std::string RowSet::precision_text() const {
+  std::string text = name_of(precision_);
+  if (precision_ == Precision::fp32) return canonical_ ? text : text + " (any order)";
+  std::string_view wanted;
+  for (const auto& [op, provider] : rules_)
+    if (op == "*" && wanted.empty()) wanted = provider;
+  std::set<Precision, std::greater<>> classes;
+  for (const Kernel& k : backend_->kernels())
+    if (k.precision <= precision_ && (wanted.empty() || k.provider == wanted)) classes.insert(k.precision);
+  if (classes.contains(precision_)) return text;
+  std::vector<const char*> lower;
+  for (const Precision p : classes) lower.push_back(name_of(p));
+  return fmt::format("{} (no such kernels {}: {} rows)", text,
+                     wanted.empty() ? "on this processor" : fmt::format("in {}", wanted), fmt::join(lower, " and "));
 }
 
 std::vector<const Kernel*> RowSet::candidates(op::Kind kind, std::string_view op_name, std::size_t& preferred) const {

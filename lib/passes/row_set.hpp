@@ -30,8 +30,9 @@ class RowSet {
   [[nodiscard]] Match bind(Problem, const op::AnyOp&) const;
   /// True where a row that the user would expect takes the problem: not one that only stands in.
   [[nodiscard]] bool accepts(Problem, const op::AnyOp&) const;
-  /// fp32, but not every binding is canonical.
-  [[nodiscard]] bool any_order() const noexcept { return precision_ == Precision::fp32 && !canonical_; }
+  /// The precision in words, with what it falls short of: `fp32 (any order)`, or the classes that run where there is no
+  /// row of the class that was asked for.
+  [[nodiscard]] std::string precision_text() const;
   [[nodiscard]] bool named() const noexcept { return !rules_.empty(); }
 
  private:

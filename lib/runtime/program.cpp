@@ -304,9 +304,8 @@ std::string Program::plan_table(Mode mode, std::int64_t batch) {
 
 std::string Program::banner() const {
   const Impl& p = *impl_;
-  return fmt::format("{}: {}, {} thread{}; {}{}", p.device.name(), p.device.description(), p.threads,
-                     p.threads == 1 ? "" : "s", p.options.run.dtype == DType::f64 ? "fp64" : p.options.run.precision,
-                     p.rows.any_order() ? " (any order)" : "");
+  return fmt::format("{}: {}, {} thread{}; {}", p.device.name(), p.device.description(), p.threads,
+                     p.threads == 1 ? "" : "s", p.options.run.dtype == DType::f64 ? "fp64" : p.rows.precision_text());
 }
 
 std::size_t Program::arena_bytes() const {

@@ -5,6 +5,9 @@
 //   pointwise         24 u |y|, with |y| replaced by the largest intermediate where the formula subtracts
 //   softmax           4 u p (|x - m| + log2 n + 5); its logarithm and the losses the same, absolute
 //   moves, max, min   exact
+//   contractions in bf16   (2^-7 + 2^-16) S more: a bf16 has 8 bits of significand, so that rounding changes each operand
+//                     by 2^-8 at most, relative; dz of a gradient after its epilogue is undone. Not the bias gradient,
+//                     which sums in fp32.
 //   the user's        8 (sqrt(K) + 2) u times the largest result, K inputs an output
 //   conv2d in tf32    3 (sqrt(C) + 10) u S, C channels, S = the transformed sum over absolute values where the
 //                     convolution may be computed by F(4x4, 3x3) (error_bound_winograd.cpp)
@@ -69,7 +72,7 @@ std::vector<Array> contraction(const Work& w, Contraction c) {
   c.epilogue.dropout = 0.f;
   const In operands = w.absolute_in();
   Array sum = w.run(c, operands)[0];
-  double factor = w.sum_factor();
+  double factor = w.sum_factor() + w.rounding();
   if constexpr (std::is_same_v<Contraction, op::Conv2d>) {
     if (w.precision == Precision::tf32 && winograd_takes(c, w.in[1].shape())) {
       sum = transformed_sums(w, c, operands);
@@ -93,7 +96,10 @@ std::vector<Array> contraction_gradient(const Work& w, const op::Epilogue& e) {
   // The activation's slope is read from y as it is; that of tanh, 1 - y^2, is bounded by 1.
   if (e.gradient_reads_saved() && !e.saves_mask())
     operands[2] = e.activation == op::UnaryFn::tanh ? Array(w.in[2].spec()) : w.in[2];
-  return w.sums(w.any, operands);
+  std::vector<Array> bounds;
+  for (const Array& s : w.run(w.any, operands))
+    bounds.push_back(scaled(s, w.sum_factor() + (bounds.empty() ? w.rounding() : 0)));
+  return bounds;
 }
 
 std::vector<Array> unary(const Work& w, const op::Unary& o) {

@@ -49,6 +49,8 @@ struct Work {
   Precision precision;
 
   [[nodiscard]] double sum_factor(double by = margin) const { return by * (std::sqrt(terms) + 2) * u; }
+  /// What a product loses where its operands are rounded to bf16 first, (1 + 2^-8)^2 - 1.
+  [[nodiscard]] double rounding() const { return precision == Precision::bf16 ? 0x1p-7 + 0x1p-16 : 0; }
   /// The operation on other operands.
   [[nodiscard]] std::vector<Array> run(const op::AnyOp& other, const In& operands) const {
     return run_reference(other, operands, control).out;

@@ -9,7 +9,7 @@
 // Error: (min(terms, 1024) + log2 of the chunks + 1) * 2^-24 * sum |x w| at most, before the activation.
 #include <omp.h>
 
-#include "kernels/cpu/micro/conv2d_pooled.hpp"
+#include "kernels/cpu/micro/conv2d_store.hpp"
 #include "kernels/cpu/micro/conv2d_tile.hpp"
 
 namespace tenon::cpu::TENON_ISA {
@@ -41,55 +41,6 @@ void output_row(const Conv2dPlan& p, const float* x, const float* w, std::int64_
   }
 }
 
-/// y of one row: bias and activation. `k` is the first filter of the panel.
-template <class F>
-TENON_INLINE void store_row(const Conv2dPlan& p, const float* z, const float* bias, const F& f, std::int64_t k,
-                            std::int64_t count, float* y) {
-  for_each_lanes(count, [&](std::int64_t j, auto lanes) {
-    const Vf b = bias != nullptr ? lanes.load(bias + k + j) : Vf{};
-    for (std::int64_t px = 0; px < p.g.ow; ++px) {
-      const Vf v = lanes.load(z + px * panel + j);
-      lanes.store(y + px * p.g.k + k + j, f.value(bias != nullptr ? v + b : v));
-    }
-  });
-}
-
-/// y and mask of one pooled row from two rows of z.
-template <bool relu>
-TENON_INLINE void store_pooled(const Conv2dPlan& p, const float* z, const float* bias, std::int64_t k,
-                               std::int64_t count, float* y, std::uint8_t* mask) {
-  const std::int64_t below = std::int64_t{p.g.ow} * panel;
-  for_each_lanes(count, [&](std::int64_t j, auto lanes) {
-    const Vf b = bias != nullptr ? lanes.load(bias + k + j) : Vf{};
-    for (std::int64_t px = 0; px < p.g.pw; ++px) {
-      const float* window = z + 2 * px * panel + j;
-      Vf v[4] = {lanes.load(window), lanes.load(window + panel), lanes.load(window + below),
-                 lanes.load(window + below + panel)};
-      if (bias != nullptr)
-        for (Vf& each : v) each += b;
-      const Winner best = gated(winner_of(v), relu);
-      lanes.store(y + px * p.g.k + k + j, best.value);
-      if (mask != nullptr) store_bytes(mask + px * p.g.k + k + j, narrow(best.position), count - j);
-    }
-  });
-}
-
-/// One panel of one unit (a row, or the two rows of a pooled one) from z to y and mask.
-TENON_INLINE void store_unit(const Conv2dPlan& p, const Call& call, const float* z, std::int64_t unit, std::int64_t k,
-                             std::int64_t count) {
-  const std::int64_t at = unit * p.g.pw * p.g.k;
-  const float* bias = p.g.bias ? input<float>(call, 2) : nullptr;
-  float* y = output<float>(call, 0) + at;
-  const auto fn = static_cast<op::UnaryFn>(p.g.activation);
-  if (p.g.pool) {
-    std::uint8_t* mask = p.g.mask ? output<std::uint8_t>(call, 1) + at : nullptr;
-    fn == op::UnaryFn::relu ? store_pooled<true>(p, z, bias, k, count, y, mask)
-                            : store_pooled<false>(p, z, bias, k, count, y, mask);
-    return;
-  }
-  pointwise::with_unary<Simd>(fn, p.g.alpha, 0.f, [&](const auto& f) { store_row(p, z, bias, f, k, count, y); });
-}
-
 /// Panels [first, last) of units [begin, end): at most p.unit_block of them.
 void run_block(const Conv2dPlan& p, const Call& call, const Images& images, const float* packed, float* stack,
                std::int64_t begin, std::int64_t end, std::int64_t first, std::int64_t last) {
@@ -111,7 +62,7 @@ void run_block(const Conv2dPlan& p, const Call& call, const Images& images, cons
         if (i == first && chunk == 0 && !p.padded) fetch_ahead(x + terms_ahead, rows * g.stride_h * line);
         for (std::int64_t r = 0; r < rows; ++r)
           output_row(p, x + r * g.stride_h * line, packed + i * terms * panel, chunk, z + r * g.ow * panel);
-        if (chunks == 1) store_unit(p, call, z, unit, k, count);
+        if (chunks == 1) store_unit(p, call, {z, panel, g.ow * panel}, unit, k, count);
       }
       if (chunks > 1)
         height = order::tree_push(
@@ -121,7 +72,7 @@ void run_block(const Conv2dPlan& p, const Call& call, const Images& images, cons
     order::tree_finish(height,
                        [&](int below, int top) { add_floats(stack + below * entry, stack + top * entry, entry); });
     for (std::int64_t unit = begin; unit < end; ++unit)
-      store_unit(p, call, stack + (unit - begin) * z_size, unit, k, count);
+      store_unit(p, call, {stack + (unit - begin) * z_size, panel, g.ow * panel}, unit, k, count);
   }
 }
 

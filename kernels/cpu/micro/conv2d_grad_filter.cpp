@@ -9,7 +9,7 @@
 // 2^-24 * sum |dz x| at most.
 #include <omp.h>
 
-#include "kernels/cpu/micro/conv2d.hpp"
+#include "kernels/cpu/micro/conv2d_partials.hpp"
 
 namespace tenon::cpu::TENON_ISA {
 namespace {
@@ -176,14 +176,7 @@ void add_by_tap(const Conv2dPlan& p, const Call& call, const float* image, std::
   const std::int64_t terms = terms_of(p), line = std::int64_t{p.padded_w} * g.c;
   float* spread = scratch;  // dz (positions, stride), where panels are not whole
   const float* dz = dense_dz(p, call, n, scratch + (p.kg == whole ? 0 : positions * stride));
-  if (g.bias && which.begin == 0) {
-    float* gbias = partial + bias_at(p);
-    for_each_lanes(g.k, [&](std::int64_t k, auto lanes) {
-      Vf sum = lanes.load(gbias + k);
-      for (std::int64_t i = 0; i < positions; ++i) sum += lanes.load(dz + i * g.k + k);
-      lanes.store(gbias + k, sum);
-    });
-  }
+  if (g.bias && which.begin == 0) add_positions(dz, positions, g.k, partial + bias_at(p));
   if (p.kg != whole) {
     for (std::int64_t i = 0; i < positions; ++i)
       for (std::int64_t group = 0; group < g.groups; ++group) {
@@ -309,15 +302,7 @@ void conv2d_grad_filter(const Call& call) {
           add_by_tap(p, call, image, n, which, rest, partial);
       }
     }
-    // The pair tree, level by level: partial i takes i + distance.
-    for (std::int64_t distance = 1; distance < groups; distance *= 2)
-#pragma omp for schedule(static)
-      for (std::int64_t block = 0; block < blocks_of(p.partial_each, 1024); ++block)
-        for (std::int64_t i = 0; i + distance < groups; i += 2 * distance) {
-          float* to = partials + i * p.partial_each + block * 1024;
-          const float* from = to + distance * p.partial_each;
-          add_floats(to, from, smaller(1024, p.partial_each - block * 1024));
-        }
+    join_partials(partials, p.partial_each, groups);
 #pragma omp for schedule(static)
     for (std::int64_t t = 0; t < terms; ++t)
       for (std::int64_t k = 0; k < g.k; ++k) gfilter[t * g.k + k] = partials[partial_index(p, t, k)];

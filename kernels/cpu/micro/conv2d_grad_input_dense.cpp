@@ -11,37 +11,13 @@
 #include <omp.h>
 
 #include "kernels/cpu/micro/conv2d_channels.hpp"
+#include "kernels/cpu/micro/conv2d_classes.hpp"
 #include "kernels/cpu/micro/conv2d_tile.hpp"
 
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-/// The taps of one axis that reach positions of one residue: kh = first, first - step, ...
-struct Taps {
-  std::int64_t first, step, count;
-  std::int64_t at;  // output position of the first tap, for position 0 of the class
-};
-struct Axis {
-  std::int64_t kernel, stride, dilation, pad;
-  std::int64_t reach;  // from tap to tap, in output positions
-
-  TENON_MEMBER Taps taps(std::int64_t residue) const {
-    const std::int64_t step = reach * stride / dilation;
-    for (std::int64_t k = kernel - 1; k >= 0; --k) {
-      const std::int64_t o = residue + pad - k * dilation;
-      if (o % stride == 0) return {k, step, k / step + 1, o / stride};
-    }
-    return {0, step, 0, 0};
-  }
-};
-TENON_INLINE Axis axis_h(const Conv2dPlan& p) {
-  return {p.g.kh, p.g.stride_h, p.g.dilation_h, p.g.pad_top, p.dz.reach_h};
-}
-TENON_INLINE Axis axis_w(const Conv2dPlan& p) {
-  return {p.g.kw, p.g.stride_w, p.g.dilation_w, p.g.pad_left, p.dz.reach_w};
-}
-
-/// Panels of all groups, each of `panel` channels.
+/// Panels of a group, each of `panel` channels.
 TENON_INLINE std::int64_t channel_panels(const Conv2dPlan& p) { return blocks_of(p.cg, panel); }
 
 /// Panel `i` (group, channels) of one class, [terms][panel], zero behind the last channel.
@@ -60,18 +36,6 @@ void pack_class(const Conv2dPlan& p, const float* filter, const Taps& h, const T
         for (; k < p.kg; ++k)
           for (std::int64_t j = 0; j < width; ++j) to[k * panel + half + j] = j < rows ? from[j * g.k + k] : 0.f;
       }
-    }
-}
-
-/// Calls body(residue in h, residue in w, taps in h, taps in w, offset of the packed class).
-template <class Body>
-TENON_INLINE void for_each_class(const Conv2dPlan& p, const Body& body) {
-  std::int64_t at = 0;
-  for (std::int64_t ry = 0; ry < smaller(p.g.stride_h, p.g.h); ++ry)
-    for (std::int64_t rx = 0; rx < smaller(p.g.stride_w, p.g.w); ++rx) {
-      const Taps h = axis_h(p).taps(ry), w = axis_w(p).taps(rx);
-      body(ry, rx, h, w, at);
-      at += p.g.groups * channel_panels(p) * h.count * w.count * p.kg * panel;
     }
 }
 
@@ -171,8 +135,9 @@ void conv2d_grad_input_dense(const Call& call) {
   {
     const std::int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
     if (!p.depthwise)
-      for_each_class(p, [&](std::int64_t, std::int64_t, const Taps& h, const Taps& w, std::int64_t at) {
+      for_each_class(p, [&](std::int64_t, std::int64_t, const Taps& h, const Taps& w, std::int64_t before) {
         const Range mine = part(panels, thread, team);
+        const std::int64_t at = panels * before * p.kg * panel;
         for (std::int64_t i = mine.begin; i < mine.end; ++i)
           pack_class(p, input<float>(call, 1), h, w, i, packed + at + i * h.count * w.count * p.kg * panel);
       });
@@ -191,8 +156,8 @@ void conv2d_grad_input_dense(const Call& call) {
           run_class_depthwise(block, input<float>(call, 1), ry, rx, h, w);
         });
       for (std::int64_t i = which.begin; !p.depthwise && i < which.end; ++i)
-        for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t at) {
-          run_class(block, ry, rx, h, w, packed + at + i * h.count * w.count * p.kg * panel, i);
+        for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t before) {
+          run_class(block, ry, rx, h, w, packed + (panels * before + i * h.count * w.count) * p.kg * panel, i);
         });
     }
   }

@@ -1,0 +1,15 @@
+// Every row of a provider in the CPU's kernel table against the reference: fixed cases, and at least 250 random ones
+// that the row accepts, most of them aimed at the sizes where it changes its path.
+#pragma once
+#include <string_view>
+
+namespace tenon::tests {
+
+/// Canonical rows give the reference's bits; the others, and the reference's float against its double, keep the bounds of
+/// lib/train/error_bound.cpp; small integers come out exact, NaN propagates, nothing is written outside. Rows of bf16: the
+/// same bits for every number of threads, and infinity propagates. Prints a table; one failing case is reproduced by its
+/// name and seed, which the message carries. TENON_TEST_CASES is another number than 250, for a processor that is emulated.
+/// Returns the number of rows.
+int check_rows(std::string_view provider);
+
+}  // namespace tenon::tests
