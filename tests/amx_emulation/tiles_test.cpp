@@ -111,7 +111,7 @@ TEST_CASE("rounding to bf16 goes to the nearest, NaN and infinity stay", "[amx][
   }
   // A row that ends inside a vector: what lies behind is zero.
   for (const std::int64_t count : {1, 7, 8, 9, 15}) {
-    std::vector<std::uint16_t> part(16, 0xABCD);
+    std::vector<std::uint16_t> part(32, 0xABCD);
     cpu::amx_emulated::round_to_bf16(values.data() + 2, count, part.data());
     for (std::int64_t i = 0; i < 16; ++i)
       CHECK(part[static_cast<std::size_t>(i)] == (i < count ? rounded(values[static_cast<std::size_t>(i) + 2]) : 0));
