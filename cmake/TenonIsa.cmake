@@ -15,6 +15,7 @@ function(tenon_add_isa name arch)
     ${folder}/dropout.cpp
     ${folder}/elementwise_loss.cpp
     ${folder}/gemm.cpp
+    ${folder}/peak.cpp
     ${folder}/pointwise.cpp
     ${folder}/pointwise_chain.cpp
     ${folder}/pool2d.cpp

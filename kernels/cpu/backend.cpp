@@ -6,9 +6,12 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <map>
+#include <mutex>
 #include <vector>
 
 #include "kernels/cpu/eigen_kernels.hpp"
+#include "kernels/cpu/peaks.hpp"
 #include "kernels/cpu/rows.hpp"
 #include "kernels/reference/kernels.hpp"
 #include "tenon/error.hpp"
@@ -79,14 +82,32 @@ class CpuBackend final : public Backend {
   [[nodiscard]] const KernelTable& kernels() const override { return table_; }
   [[nodiscard]] int default_threads() const override { return omp_get_max_threads(); }
   [[nodiscard]] bool canonical() const override { return levels_.front().table->canonical; }
+  [[nodiscard]] Peak peak(int threads) const override {
+    const std::lock_guard lock(mutex_);
+    Peak& known = peaks_[threads];
+    if (known.flops == 0) {
+      cpu::Peaks peaks(threads, {levels_.front().table});
+      for (int trial = 0; trial < 8; ++trial) peaks.measure();
+      known = {peaks.flops(levels_.front().table->provider), peaks.bandwidth()};
+    }
+    return known;
+  }
 
  private:
   std::vector<Level> levels_;
   KernelTable table_;
   std::string description_;
+  mutable std::mutex mutex_;
+  mutable std::map<int, Peak> peaks_;  // by threads
 };
 
 }  // namespace
+
+std::vector<const cpu::Microkernels*> cpu::instruction_sets() {
+  std::vector<const Microkernels*> sets;
+  for (const Level& l : usable_levels()) sets.push_back(l.table);
+  return sets;
+}
 
 Backend& backend(const std::string& device) {
   static CpuBackend cpu;

@@ -149,5 +149,10 @@ struct EmaGeometry {
   std::int64_t n;
   float momentum;
 };
+/// Independent chains of FMAs; seeds in Call::in[0]: the start of each chain, then the factor and the addend of all.
+inline constexpr int fma_chains = 12;
+struct FmaGeometry {
+  std::int64_t iterations;  // an FMA of every chain each
+};
 
 }  // namespace tenon::cpu

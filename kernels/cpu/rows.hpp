@@ -2,6 +2,7 @@
 // (kernels/cpu/kernels.cpp).
 #pragma once
 #include <initializer_list>
+#include <vector>
 
 #include "kernels/cpu/micro/micro.hpp"
 
@@ -16,6 +17,9 @@ void append_row_rows(KernelTable&, const Microkernels&);  // softmax and its fam
 void append_pool_rows(KernelTable&, const Microkernels&);
 void append_shape_rows(KernelTable&, const Microkernels&);
 void append_update_rows(KernelTable&, const Microkernels&);
+
+/// Tables of the instruction sets in use, the widest first: what the processor has, up to TENON_ISA (backend.cpp).
+[[nodiscard]] std::vector<const Microkernels*> instruction_sets();
 
 /// The table of the row's instruction set.
 inline const Microkernels& micro(const Kernel& row) { return *static_cast<const Microkernels*>(row.impl); }
