@@ -21,6 +21,9 @@ struct Match {
   std::shared_ptr<const Kernel> owned_row;  // a user's row, made for this match
 };
 
+/// A provider may have several rows for an operation: "cpu.avx2", "cpu.avx2/tf32".
+[[nodiscard]] std::string row_name(const Kernel&);
+
 class RowSet {
  public:
   /// Reads providers, precision, dtype and threads. Throws UsageError for an unknown op, provider or precision.
@@ -30,8 +33,15 @@ class RowSet {
   [[nodiscard]] Match bind(Problem, const op::AnyOp&) const;
   /// True where a row that the user would expect takes the problem: not one that only stands in.
   [[nodiscard]] bool accepts(Problem, const op::AnyOp&) const;
+  /// Every row that may run the problem in the program's class of arithmetic, bound, in the order of bind(). In fp32
+  /// canonical rows only; of the provider that the user names, its rows only; neither naive rows nor the reference. Where
+  /// that leaves none, the one of bind().
+  [[nodiscard]] std::vector<Match> choices(Problem, const op::AnyOp&) const;
+  /// The user's choice of providers as it was understood: "conv2d=cpu.eigen,*=cpu.avx2".
+  [[nodiscard]] std::string providers() const;
   /// fp32, but not every binding is canonical.
   [[nodiscard]] bool any_order() const noexcept { return precision_ == Precision::fp32 && !canonical_; }
+  [[nodiscard]] int threads() const noexcept { return threads_; }
   [[nodiscard]] bool named() const noexcept { return !rules_.empty(); }
 
  private:
