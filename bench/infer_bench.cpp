@@ -19,7 +19,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Flags {
   std::string model = "cnn", precision = "fp32", device = "auto";
-  std::optional<std::string> data_folder;
+  std::optional<std::string> data_folder, tune;
   std::int64_t batch = 500, steps = 100, warmup = 10;
   int threads = 0;
   std::uint64_t seed = 1;
@@ -38,6 +38,12 @@ void describe(CLI::App& app, Flags& f) {
   app.add_option("--steps", f.steps, "Calls that are timed")->check(CLI::Range(1, 10000000))->capture_default_str();
   app.add_option("--warmup", f.warmup, "Calls before them")->check(CLI::Range(0, 10000000))->capture_default_str();
   app.add_option("--seed", f.seed, "Of the weights and the order of the images")->capture_default_str();
+  app.add_option(
+         "--tune", f.tune,
+         "Time the kernels that may run each problem first and keep the fastest; choices that FILE has for this\n"
+         "machine are kept, new ones are added to it")
+      ->type_name("[FILE]")
+      ->expected(0, 1);
   app.add_flag("--json", f.json, "Print one JSON object");
 }
 
@@ -73,8 +79,9 @@ void report(const Flags& f, const std::vector<double>& times, const std::string&
   const double spread = bench::quantile(times, 0.9) - bench::quantile(times, 0.1);
   const double images = 1e3 * static_cast<double>(f.batch) / median;
   const Backend& device = backend(f.device);
-  const std::string banner = fmt::format("{}: {}, {} threads; {}", device.name(), device.description(), f.threads,
-                                         RowSet(device, {.precision = f.precision}).precision_text());
+  const std::string banner =
+      fmt::format("{}: {}, {} threads; {}{}", device.name(), device.description(), f.threads,
+                  RowSet(device, {.precision = f.precision}).precision_text(), f.tune ? ", tuned" : "");
   if (!f.json) {
     fmt::print("{}\n{} batch {}: median {:.3f} ms, min {:.3f}, spread (p90-p10) {:.3f}, {:.0f} images/s, {} calls\n",
                banner, f.model, f.batch, median, least, spread, images, f.steps);
@@ -102,8 +109,10 @@ int main(int argc, char** argv) {
                       std::fprintf(stderr, "%s\n", line.c_str());
                     }});
     const Model model = make_model(flags, mnist.train);
-    const Predictor predict =
-        model.predictor({.device = flags.device, .precision = flags.precision, .threads = flags.threads});
+    const Predictor predict = model.predictor({.device = flags.device,
+                                               .precision = flags.precision,
+                                               .threads = flags.threads,
+                                               .tune = bench::tune_options(flags.tune)});
     report(flags, run_calls(flags, predict, mnist.train), mnist.source);
   });
 }

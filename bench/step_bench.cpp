@@ -19,7 +19,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Flags {
   std::string model = "cnn", precision = "fp32", device = "auto", provider;
-  std::optional<std::string> data_folder;
+  std::optional<std::string> data_folder, tune;
   std::int64_t batch = 0, steps = 100, warmup = 10;
   int threads = 0;
   std::uint64_t seed = 1;
@@ -42,6 +42,12 @@ void describe(CLI::App& app, Flags& f) {
   app.add_option("--warmup", f.warmup, "Steps before them")->check(CLI::Range(0, 10000000))->capture_default_str();
   app.add_option("--seed", f.seed, "Of the initial weights, the order of the images and the dropout")
       ->capture_default_str();
+  app.add_option(
+         "--tune", f.tune,
+         "Time the kernels that may run each problem first and keep the fastest; choices that FILE has for this\n"
+         "machine are kept, new ones are added to it")
+      ->type_name("[FILE]")
+      ->expected(0, 1);
   app.add_flag("--json", f.json, "Print one JSON object");
 }
 
@@ -71,7 +77,12 @@ Program make_program(const Flags& f, const Dataset& data) {
     c.optimizer = Sgd{.lr = 0.2f};
     c.metrics = {{.output = "", .criterion = error_rate}};
   }
-  c.run = {.device = f.device, .precision = f.precision, .providers = f.provider, .threads = f.threads, .seed = f.seed};
+  c.run = {.device = f.device,
+           .precision = f.precision,
+           .providers = f.provider,
+           .threads = f.threads,
+           .seed = f.seed,
+           .tune = bench::tune_options(f.tune)};
   return compile(bench::make_net(f.model), std::move(c));
 }
 

@@ -47,6 +47,7 @@ function(tenon_add_level name arch)
     dropout.cpp
     elementwise_loss.cpp
     gemm.cpp
+    peak.cpp
     pointwise.cpp
     pointwise_chain.cpp
     pool2d.cpp
@@ -76,5 +77,5 @@ endfunction()
 # the tests compile them once more, with the tiles emulated.
 function(tenon_tiles name)
   tenon_micro(${name} bf16_conv2d.cpp bf16_conv2d_grad_filter.cpp bf16_conv2d_grad_input.cpp bf16_gemm.cpp
-              bf16_table.cpp ${ARGN})
+              bf16_peak.cpp bf16_table.cpp ${ARGN})
 endfunction()

@@ -4,6 +4,7 @@
 Usage: programs_test.py BIN_FOLDER. Makes its own data in a temporary folder; no network.
 """
 import gzip
+import json
 import os
 import re
 import struct
@@ -126,10 +127,45 @@ def whole_runs(root, good):
         check(f"{program}: same seed, same file", weights.read_bytes() == kept)
 
 
+def tuning(root, good):
+    for program in ("mnist_cnn", "mnist_mlp"):
+        out, plain = root / f"tuned_{program}", root / f"untuned_{program}"
+        flags = ("--data-folder", good, "--batch-size", 32, "--epochs", 1, "--quiet")
+        run(program, *flags, "--outputs", plain)
+        first = run(program, *flags, "--outputs", out, "--tune")
+        expect(f"{program}: --tune", first, 0)
+        check(f"{program}: says that it is tuned", "; fp32, tuned" in first.stdout.splitlines()[0])
+        weights = out / f"{program}.safetensors"
+        check(f"{program}: fp32 has the same weights tuned and not",
+              weights.read_bytes() == (plain / weights.name).read_bytes())
+        kept = out / "tune.json"
+        choices = json.loads(kept.read_text())
+        check(f"{program}: tune.json holds the choices", len(choices["choices"]) > 10 and choices["precision"] == "fp32" and
+              all(c["row"].startswith("cpu.") for c in choices["choices"]))
+        before = kept.read_bytes()
+        expect(f"{program}: --tune again", run(program, *flags, "--outputs", out, "--tune"), 0)
+        check(f"{program}: what was chosen is not timed again", kept.read_bytes() == before)
+        other = root / f"copied_{program}"
+        expect(f"{program}: --tune FILE", run(program, *flags, "--outputs", other, "--tune", kept), 0)
+        check(f"{program}: --tune FILE goes with the run", json.loads((other / "tune.json").read_text()) == choices)
+        loaded = run(program, *flags[:4], "--epochs", 0, "--outputs", out, "--load", weights)
+        expect(f"{program}: --load", loaded, 0)
+        check(f"{program}: --load reads tune.json", "; fp32, tuned" in loaded.stdout.splitlines()[0])
+        kept.write_text(json.dumps({**choices, "device": "cpu: another"}))
+        expect(f"{program}: a file of another machine", run(program, *flags, "--outputs", out, "--tune"), 0, "timed anew")
+        check(f"{program}: it was replaced", json.loads(kept.read_text())["device"] == choices["device"])
+        kept.write_bytes(before[: len(before) // 2])
+        for flag in (("--tune",), ("--tune", kept), ("--load", weights)):
+            expect(f"{program}: {flag[0]} with half a tune.json", run(program, *flags, "--outputs", out, *flag), 3, "tune.json")
+        expect(f"{program}: --tune FILE that is not there", run(program, *flags, "--outputs", out, "--tune", root / "none"), 5,
+               "none")
+
+
 with tempfile.TemporaryDirectory() as temporary:
     root = Path(temporary)
     good = write_set(root / "good")
     bad_input(root, good)
     whole_runs(root, good)
+    tuning(root, good)
 print(f"{len(FAILURES)} failed")
 sys.exit(1 if FAILURES else 0)

@@ -178,7 +178,7 @@ json to_json(const Line& line, const std::vector<Contender>& contenders, const P
 void print_json(const std::vector<Line>& lines, const std::vector<Contender>& contenders, const CompareOptions& o,
                 const Peaks& peaks) {
   json fma = json::object(), rows = json::array();
-  for (const std::string& isa : peaks.instruction_sets()) fma[isa] = peaks.flops("." + isa) * 1e-9;
+  for (const std::string& isa : peaks.names()) fma[isa] = peaks.flops("cpu." + isa) * 1e-9;
   for (const Line& line : lines) rows.push_back(to_json(line, contenders, peaks));
   const json all{{"device", contenders[0].device().name()},
                  {"description", contenders[0].device().description()},

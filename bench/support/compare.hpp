@@ -3,10 +3,12 @@
 #include <string>
 #include <vector>
 
-#include "bench/support/peak.hpp"
 #include "bench/support/problems.hpp"
+#include "kernels/cpu/peaks.hpp"
 
 namespace tenon::bench {
+
+using cpu::Peaks;
 
 struct CompareOptions {
   /// Providers ("cpu.avx512"), or devices ("cpu"), which stand for the row that they would choose.

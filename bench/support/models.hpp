@@ -1,8 +1,11 @@
-// The two MNIST networks of the examples, for the programs that time them.
+// The two MNIST networks of the examples, and the flag --tune, for the programs that time them.
 #pragma once
+#include <filesystem>
+#include <optional>
 #include <string>
 
 #include "tenon/nn.hpp"
+#include "tenon/program.hpp"
 
 namespace tenon::bench {
 
@@ -24,5 +27,12 @@ inline nn::Sequential make_mlp() {
 
 /// `cnn` or `mlp`.
 inline nn::Sequential make_net(const std::string& model) { return model == "cnn" ? make_cnn() : make_mlp(); }
+
+/// What --tune asks for: with a file, choices from it where it is there, and all choices in it afterwards.
+inline Tune tune_options(const std::optional<std::string>& flag) {
+  if (!flag) return {};
+  std::error_code none;
+  return {.measure = true, .read = std::filesystem::exists(*flag, none) ? *flag : "", .write = *flag};
+}
 
 }  // namespace tenon::bench

@@ -101,6 +101,12 @@ void describe(CLI::App& app, Flags& f) {
       ->capture_default_str();
   app.add_option("--outputs", f.outputs, "Folder for weights and logs; made where missing")->capture_default_str();
   app.add_option("--load", f.load, "Weight file to begin with");
+  app.add_option(
+         "--tune", f.tune,
+         "Time the kernels that may run each problem and keep the fastest; choices that FILE, or else tune.json\n"
+         "in the folder for outputs, has for this machine are kept. They are stored there with the run")
+      ->type_name("[FILE]")
+      ->expected(0, 1);
   app.add_flag("--quiet", f.quiet, "No progress lines");
   app.footer(exit_codes);
 }
@@ -156,7 +162,14 @@ Outputs prepare_outputs(const Flags& flags) {
   ::close(fd);
   ::unlink(probe.c_str());
   const std::string stem = (folder / flags.program).string();
-  return {stem + ".safetensors", stem + "_metrics.jsonl", stem + "_epochs.csv"};
+  return {stem + ".safetensors", stem + "_metrics.jsonl", stem + "_epochs.csv", (folder / "tune.json").string()};
+}
+
+Tune tune_options(const Flags& flags, const Outputs& outputs) {
+  std::error_code none;
+  const std::string kept = std::filesystem::exists(outputs.tune, none) ? outputs.tune : "";
+  if (!flags.tune) return {.measure = false, .read = flags.load.empty() ? "" : kept, .write = {}};
+  return {.measure = true, .read = flags.tune->empty() ? kept : *flags.tune, .write = outputs.tune};
 }
 
 MnistData load_data(const Flags& flags) {

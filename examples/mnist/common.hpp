@@ -27,7 +27,8 @@ struct Flags {
   int threads = 0;
   std::uint64_t seed = 1;
   std::string outputs = "outputs";
-  std::string load{};  // weights to begin with; empty: new ones
+  std::string load{};                 // weights to begin with; empty: new ones
+  std::optional<std::string> tune{};  // time kernels; a file of earlier choices, or empty
   bool quiet = false;
 };
 
@@ -36,10 +37,14 @@ int run_program(int argc, char** argv, const Flags& defaults, const std::functio
 
 /// The files that a program writes: DIR/PROGRAM.safetensors and so on.
 struct Outputs {
-  std::string weights, metrics, epochs;
+  std::string weights, metrics, epochs, tune;
 };
 /// Makes the folder and tries to write there. Throws IoError.
 [[nodiscard]] Outputs prepare_outputs(const Flags& flags);
+
+/// What --tune asks for. Choices go to DIR/tune.json, and what is there already is not timed again; with --load it is read
+/// without --tune too, so that a run that goes on has the rows of the one before.
+[[nodiscard]] tenon::Tune tune_options(const Flags& flags, const Outputs& outputs);
 
 /// The MNIST that --data-folder and --download ask for; what is found on the way goes to stderr.
 [[nodiscard]] tenon::MnistData load_data(const Flags& flags);

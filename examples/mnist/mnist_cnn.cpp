@@ -35,7 +35,8 @@ void run(const mnist::Flags& flags) {
                                .precision = flags.precision,
                                .providers = flags.provider,
                                .threads = flags.threads,
-                               .seed = flags.seed});
+                               .seed = flags.seed,
+                               .tune = mnist::tune_options(flags, outputs)});
   say("{}\n", trainer.program(train).banner());
   say("Data folder: {}\n", data.source);
   for (const Dataset* part : {&train, &test})

@@ -31,7 +31,8 @@ void run(const mnist::Flags& flags) {
                                .precision = flags.precision,
                                .providers = flags.provider,
                                .threads = flags.threads,
-                               .seed = flags.seed});
+                               .seed = flags.seed,
+                               .tune = mnist::tune_options(flags, outputs)});
   say("{}\n", trainer.program(data.train).banner());
   say("Data folder: {}\n", data.source);
   if (!flags.load.empty()) load_weights(trainer.model(), flags.load);

@@ -19,6 +19,17 @@ namespace tenon {
 
 class Predictor;
 
+/// Rows chosen by measurement instead of by their order in the table. In fp32 canonical rows only take part, so that no bit
+/// can change; elsewhere the rows of every class of arithmetic up to the program's, and bits may differ from one choice to
+/// another: keep it in a file. A provider that the user names stays. A file of another machine, number of threads,
+/// precision, choice of providers or version is left aside with a warning; one that cannot be read or written is an
+/// IoError, one that makes no sense a DataError.
+struct Tune {
+  bool measure = false;  // time every row that may run a problem, once per problem, and keep the fastest
+  std::string read{};    // JSON file of choices: its problems are not timed
+  std::string write{};   // file that gets all choices when there are new ones; replaced atomically
+};
+
 /// Where and how a program runs.
 struct Options {
   std::string device = "auto";     // auto | cpu | cuda[:N]
@@ -28,6 +39,7 @@ struct Options {
   std::uint64_t seed = 0;
   DType dtype = DType::f32;  // f64 runs on the reference provider only
   bool fuse = true;
+  Tune tune{};  // programs and predictors; eval() does not tune
 };
 
 /// A function of named inputs to named outputs, and the parameters it owns. Copies share the parameters.
@@ -121,6 +133,11 @@ struct PlanEntry {
   std::int64_t offset = 0, bytes = 0;
   double microseconds = 0, flops = 0, traffic = 0;
   bool canonical = true, naive = false;
+  std::string precision = "fp32";  // class of the row's arithmetic
+  /// Share of the device's limit: the least time that `flops` and `traffic` need at its measured peaks, over the time that
+  /// was measured; 0 without TENON_VERBOSE=time. Above 1 where dead terms were skipped, products transformed, or operands
+  /// found in the caches.
+  double roofline = 0;
 };
 
 class Program {
@@ -152,9 +169,10 @@ class Program {
   enum class Mode : std::uint8_t { train, evaluate, predict };
   /// The plan for a batch size, compiled if need be.
   [[nodiscard]] std::vector<PlanEntry> plan(Mode mode, std::int64_t batch);
-  /// The same as a table: #, op, provider, shape, offset, bytes, microseconds (measured with TENON_VERBOSE=time).
+  /// The same as a table: #, op, provider, shape, offset, bytes; with TENON_VERBOSE=time microseconds,
+  /// GFLOP/s and share of the roofline.
   [[nodiscard]] std::string plan_table(Mode mode, std::int64_t batch);
-  /// `cpu: Intel ..., 2 threads, avx512; fp32`
+  /// `cpu: Intel ..., avx512, 2 threads; fp32`
   [[nodiscard]] std::string banner() const;
   [[nodiscard]] std::size_t arena_bytes() const;
 

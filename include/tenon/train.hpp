@@ -92,6 +92,7 @@ struct TrainerOptions {
   std::vector<std::string> frozen{};
   std::vector<ParameterGroup> groups{};
   bool fuse = true;
+  Tune tune{};
 };
 
 struct FitOptions {

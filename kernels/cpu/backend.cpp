@@ -7,12 +7,15 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <map>
+#include <mutex>
 #include <string_view>
 #include <vector>
 
 #include "kernels/cpu/amx.hpp"
 #include "kernels/cpu/bf16_kernels.hpp"
 #include "kernels/cpu/eigen_kernels.hpp"
+#include "kernels/cpu/peaks.hpp"
 #include "kernels/cpu/rows.hpp"
 #include "kernels/reference/kernels.hpp"
 #include "tenon/error.hpp"
@@ -48,7 +51,8 @@ std::vector<Level> levels() {
   std::vector<Level> list{TENON_LEVELS(TENON_LEVEL)};
 #undef TENON_LEVEL
 #if defined(__x86_64__)
-  list.insert(list.begin(), {"amx", nullptr, nullptr, &cpu::amx::bf16_table, list.front().available && cpu::amx_available()});
+  list.insert(list.begin(),
+              {"amx", nullptr, nullptr, &cpu::amx::bf16_table, list.front().available && cpu::amx_available()});
 #endif
   return list;
 }
@@ -108,11 +112,27 @@ class CpuBackend final : public Backend {
   [[nodiscard]] int default_threads() const override { return omp_get_max_threads(); }
   [[nodiscard]] bool canonical() const override { return canonical_; }
   [[nodiscard]] KernelTable& table() { return table_; }
+  [[nodiscard]] Peak peak(int threads) const override {
+    const std::lock_guard lock(mutex_);
+    Peak& known = peaks_[threads];
+    if (known.flops == 0) {
+      const std::vector<cpu::PeakLoop> loops = cpu::peak_loops();
+      std::vector<cpu::PeakLoop> wanted{loops.front()};
+      if (loops.back().tiles) wanted.push_back(loops.back());
+      cpu::Peaks peaks(threads, wanted);
+      for (int trial = 0; trial < 8; ++trial) peaks.measure();
+      known = {.flops = peaks.flops(loops.front().provider), .bandwidth = peaks.bandwidth()};
+      if (loops.back().tiles) known.tile_flops = peaks.flops(loops.back().provider);
+    }
+    return known;
+  }
 
  private:
   KernelTable table_;
   bool canonical_ = false;
   std::string description_;
+  mutable std::mutex mutex_;
+  mutable std::map<int, Peak> peaks_;  // by threads
 };
 
 CpuBackend& cpu_backend() {
@@ -123,6 +143,16 @@ CpuBackend& cpu_backend() {
 }  // namespace
 
 KernelTable& cpu::backend_table() { return cpu_backend().table(); }
+std::vector<cpu::PeakLoop> cpu::peak_loops() {
+  std::vector<cpu::PeakLoop> loops;
+  const std::vector<Level> levels = usable_levels();
+  for (const Level& l : levels)
+    if (l.table != nullptr)
+      loops.push_back({l.table->provider, 2. * cpu::fma_chains * l.table->width, l.table->fma_peak, false});
+  for (const Level& l : levels)
+    if (l.tiles != nullptr) loops.push_back({l.tiles->provider, cpu::tile_peak_flops, l.tiles->peak, true});
+  return loops;
+}
 
 Backend& backend(const std::string& device) {
   if (device == "cpu" || device == "auto" || device.empty()) return cpu_backend();

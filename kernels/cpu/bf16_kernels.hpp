@@ -27,7 +27,10 @@ struct Bf16Kernels {
   RunFn conv2d;          // Bf16Conv, as are the others
   RunFn conv2d_grad_input;
   RunFn conv2d_grad_filter;
+  RunFn peak;  // FmaGeometry: iterations of tile_peak_flops each
 };
+/// Four products of (16, 32) and (32, 16).
+inline constexpr double tile_peak_flops = 4 * 2. * 16 * 16 * 32;
 
 namespace amx {
 extern const Bf16Kernels bf16_table;
@@ -44,5 +47,6 @@ void bf16_gemm(const Call&);
 void bf16_conv2d(const Call&);
 void bf16_conv2d_grad_input(const Call&);
 void bf16_conv2d_grad_filter(const Call&);
+void bf16_peak(const Call&);
 }  // namespace tenon::cpu::TENON_ISA
 #endif

@@ -150,5 +150,15 @@ struct EmaGeometry {
   std::int64_t n;
   float momentum;
 };
+/// Independent chains of FMAs, as many as keep the two units of an x86-64 core busy, or the up to four of an AArch64 core, which
+/// has the registers for that; seeds in Call::in[0]: the start of each chain, then the factor and the addend of all.
+#if defined(__aarch64__)
+inline constexpr int fma_chains = 24;
+#else
+inline constexpr int fma_chains = 12;
+#endif
+struct FmaGeometry {
+  std::int64_t iterations;  // an FMA of every chain each
+};
 
 }  // namespace tenon::cpu

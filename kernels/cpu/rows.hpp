@@ -2,6 +2,7 @@
 // (kernels/cpu/kernels.cpp).
 #pragma once
 #include <initializer_list>
+#include <vector>
 
 #include "kernels/cpu/micro/micro.hpp"
 
@@ -19,6 +20,16 @@ void append_update_rows(KernelTable&, const Microkernels&);
 
 /// The table of backend("cpu"): for tests that put rows of their own into it, before anything is compiled.
 [[nodiscard]] KernelTable& backend_table();
+/// A loop that does nothing but what its instruction set does most of: FMAs, or products of tiles.
+struct PeakLoop {
+  std::string_view provider;  // "cpu.avx2"
+  double flops;               // of an iteration
+  RunFn run;                  // FmaGeometry
+  bool tiles;                 // of bf16
+};
+/// Those of the instruction sets in use: what the processor has, up to TENON_ISA, the widest first; tiles last
+/// (backend.cpp).
+[[nodiscard]] std::vector<PeakLoop> peak_loops();
 
 /// The table of the row's instruction set.
 inline const Microkernels& micro(const Kernel& row) { return *static_cast<const Microkernels*>(row.impl); }

@@ -1,5 +1,6 @@
 // Updates: operands are slab ranges, outputs are the same memory, so shapes pass through.
 #include "lib/ops/check.hpp"
+#include "lib/ops/in_place.hpp"
 
 namespace tenon::op {
 namespace {
@@ -65,3 +66,14 @@ SpecList infer(const CheckFinite&, Specs in) {
 Cost cost(const CheckFinite&, Specs in, Specs) { return {1, static_cast<double>(in[0].bytes())}; }
 
 }  // namespace tenon::op
+
+namespace tenon {
+
+int shared_input(const Problem& p, int output) {
+  if (p.kind < op::kind_of<op::SgdUpdate> || p.kind == op::kind_of<op::ClipNorm> ||
+      p.kind == op::kind_of<op::CheckFinite>)
+    return -1;
+  return output == 0 ? 0 : output + 1;  // parameter, gradient, states
+}
+
+}  // namespace tenon

@@ -43,6 +43,12 @@ bool known_op(const std::string& name) {
 
 }  // namespace
 
+std::string row_name(const Kernel& row) {
+  std::string name(row.provider);
+  if (row.precision != Precision::fp32) name += fmt::format("/{}", name_of(row.precision));
+  return name;
+}
+
 RowSet::RowSet(const Backend& backend, const Options& run)
     : backend_(&backend),
       threads_(run.threads > 0 ? run.threads : backend.default_threads()),
@@ -114,7 +120,7 @@ Match RowSet::bind(Problem problem, const op::AnyOp& any) const {
       match.step = std::move(*step);
       return true;
     }
-    match.refusals.push_back(fmt::format("{}: {}", row.provider, std::get<Refusal>(bound).why));
+    match.refusals.push_back(fmt::format("{}: {}", row_name(row), std::get<Refusal>(bound).why));
     return false;
   };
   if (const auto* custom = std::get_if<op::CustomOp>(&any)) {
@@ -142,6 +148,34 @@ Match RowSet::bind(Problem problem, const op::AnyOp& any) const {
   throw UsageError(
       fmt::format("[{}] no kernel on {} takes {}: {}", op::name_of(any), backend_->name(), problem.str(),
                   match.refusals.empty() ? "no row for this op" : fmt::format("{}", fmt::join(match.refusals, "; "))));
+}
+
+std::vector<Match> RowSet::choices(Problem problem, const op::AnyOp& any) const {
+  problem.threads = threads_;
+  std::vector<Match> found;
+  std::vector<std::string> refusals;
+  std::size_t preferred = 0;
+  // A user's operation has rows of its own, which only the user can compare.
+  const bool custom = std::holds_alternative<op::CustomOp>(any);
+  const std::vector<const Kernel*> rows = candidates(problem.kind, op::name_of(any), preferred);
+  for (std::size_t i = 0; i < std::min(rows.size(), preferred) && !custom; ++i) {
+    const Kernel& row = *rows[i];
+    if (row.naive || row.provider == "reference" || (precision_ == Precision::fp32 && !row.canonical)) continue;
+    Bound bound = row.bind(problem, row);
+    if (auto* step = std::get_if<Step>(&bound))
+      found.push_back({&row, std::move(*step), {}, false, nullptr});
+    else
+      refusals.push_back(fmt::format("{}: {}", row_name(row), std::get<Refusal>(bound).why));
+  }
+  for (Match& m : found) m.refusals = refusals;
+  if (found.empty()) found.push_back(bind(problem, any));
+  return found;
+}
+
+std::string RowSet::providers() const {
+  std::string text;
+  for (const auto& [op, provider] : rules_) text += fmt::format("{}{}={}", text.empty() ? "" : ",", op, provider);
+  return text;
 }
 
 bool RowSet::accepts(Problem problem, const op::AnyOp& any) const {

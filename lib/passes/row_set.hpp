@@ -21,6 +21,9 @@ struct Match {
   std::shared_ptr<const Kernel> owned_row;  // a user's row, made for this match
 };
 
+/// A provider may have several rows for an operation: "cpu.avx2", "cpu.avx2/tf32".
+[[nodiscard]] std::string row_name(const Kernel&);
+
 class RowSet {
  public:
   /// Reads providers, precision, dtype and threads. Throws UsageError for an unknown op, provider or precision.
@@ -33,6 +36,13 @@ class RowSet {
   /// The precision in words, with what it falls short of: `fp32 (any order)`, or the classes that run where there is no
   /// row of the class that was asked for.
   [[nodiscard]] std::string precision_text() const;
+  /// Every row that may run the problem in the program's class of arithmetic, bound, in the order of bind(). In fp32
+  /// canonical rows only; of the provider that the user names, its rows only; neither naive rows nor the reference. Where
+  /// that leaves none, the one of bind().
+  [[nodiscard]] std::vector<Match> choices(Problem, const op::AnyOp&) const;
+  /// The user's choice of providers as it was understood: "conv2d=cpu.eigen,*=cpu.avx2".
+  [[nodiscard]] std::string providers() const;
+  [[nodiscard]] int threads() const noexcept { return threads_; }
   [[nodiscard]] bool named() const noexcept { return !rules_.empty(); }
 
  private:

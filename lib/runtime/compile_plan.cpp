@@ -79,7 +79,8 @@ std::vector<std::size_t> trainable_parameters(const Parameters& parameters, cons
   return list;
 }
 
-Plan compile_plan(const Model& model, const CompileOptions& o, const RowSet& rows, PlanMode mode, std::int64_t batch) {
+Plan compile_plan(const Model& model, const CompileOptions& o, const RowSet& rows, PlanMode mode, std::int64_t batch,
+                  Tuner* tuner) {
   const bool training = mode == PlanMode::train || mode == PlanMode::accumulate;
   TraceRequest request{.inputs = &o.inputs, .batch = batch, .training = training, .dtype = model.parameters().dtype()};
   if (mode != PlanMode::predict) {
@@ -100,7 +101,7 @@ Plan compile_plan(const Model& model, const CompileOptions& o, const RowSet& row
   fold(g);
   prune(g);
   if (o.run.fuse) group(g, rows);
-  return make_plan(g, rows);
+  return make_plan(g, rows, tuner);
 }
 
 }  // namespace tenon

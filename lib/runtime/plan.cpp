@@ -7,7 +7,9 @@
 #include <map>
 #include <set>
 
+#include "lib/ops/attributes.hpp"
 #include "lib/runtime/memory.hpp"
+#include "lib/runtime/tune.hpp"
 #include "tenon/log.hpp"
 
 namespace tenon {
@@ -16,9 +18,9 @@ namespace {
 using detail::log;
 using detail::verbose;
 
-PlanStep bind_node(const Graph& g, const Node& node, const RowSet& rows) {
+PlanStep bind_node(const Graph& g, const Node& node, const RowSet& rows, Tuner* tuner) {
   const Problem problem = make_problem(node.op, g.specs(node.in));
-  Match m = rows.bind(problem, node.op);
+  Match m = tuner != nullptr ? tuner->bind(problem, node.op) : rows.bind(problem, node.op);
   PlanStep s;
   s.op = op::name_of(node.op);
   s.scope = node.scope;
@@ -28,7 +30,7 @@ PlanStep bind_node(const Graph& g, const Node& node, const RowSet& rows) {
   s.result = node.out.empty() ? g.spec(node.in[0]) : g.spec(node.out[0]);
   s.cost = cost_node(node.op, g.specs(node.in), g.specs(node.out));
   if (verbose("dispatch")) {
-    log(LogLevel::info, fmt::format("dispatch: {} -> {}", problem.str(), s.row->provider));
+    log(LogLevel::info, fmt::format("dispatch: {} -> {}", text_of(problem, node.op), row_name(*s.row)));
     for (const std::string& why : m.refusals) log(LogLevel::info, "          " + why);
   }
   if (m.stands_in || (s.row->naive && !rows.named())) {
@@ -108,15 +110,9 @@ class Layout {
   std::map<std::int32_t, std::size_t> workspace_;
 };
 
-std::string bytes_text(std::int64_t bytes) {
-  if (bytes >= 1 << 20) return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
-  if (bytes >= 1 << 10) return fmt::format("{:.1f} KiB", static_cast<double>(bytes) / (1 << 10));
-  return fmt::format("{} B", bytes);
-}
-
 }  // namespace
 
-Plan make_plan(const Graph& g, const RowSet& rows) {
+Plan make_plan(const Graph& g, const RowSet& rows, Tuner* tuner) {
   Plan plan;
   plan.constants = g.constants;
   std::vector<std::int32_t> step_of(g.nodes.size(), -1);
@@ -124,8 +120,9 @@ Plan make_plan(const Graph& g, const RowSet& rows) {
     // A reshape has no kernel: its output is its operand's memory.
     if (g.nodes[n].dead || std::holds_alternative<op::Reshape>(g.nodes[n].op)) continue;
     step_of[n] = static_cast<std::int32_t>(plan.steps.size());
-    plan.steps.push_back(bind_node(g, g.nodes[n], rows));
+    plan.steps.push_back(bind_node(g, g.nodes[n], rows, tuner));
   }
+  if (tuner != nullptr) tuner->save();
   Layout layout(g, plan, step_of);
   layout.run();
   const auto readable = [&](const std::string& name, ValueId v) { return Readable{name, g.spec(v), layout.home(v)}; };
@@ -135,34 +132,6 @@ Plan make_plan(const Graph& g, const RowSet& rows) {
   for (const Role& r : g.observed) plan.observed.push_back(readable(r.name, r.value));
   if (verbose("plan")) log(LogLevel::info, plan.table());
   return plan;
-}
-
-std::vector<PlanEntry> Plan::entries() const {
-  std::vector<PlanEntry> list;
-  for (const PlanStep& s : steps) {
-    const double us = s.runs > 0 ? 1e6 * s.seconds / static_cast<double>(s.runs) : 0;
-    list.push_back({s.op, std::string(s.row->provider), s.result.str(), s.out.empty() ? -1 : s.out[0].offset,
-                    s.result_bytes, us, s.cost.flops, s.cost.bytes, s.row->canonical, s.row->naive});
-  }
-  return list;
-}
-
-std::string Plan::table() const {
-  std::string text = fmt::format("{:>3}  {:<26} {:<14} {:<24} {:>22} {:>10} {:>10} {:>9}\n", "#", "op", "provider",
-                                 "shape", "offset", "bytes", "us", "GFLOP/s");
-  double total = 0;
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    const PlanStep& s = steps[i];
-    const double us = s.runs > 0 ? 1e6 * s.seconds / static_cast<double>(s.runs) : 0;
-    total += us;
-    const std::string place = s.out.empty() ? "-" : fmt::format("{}+{}", name_of(s.out[0].space), s.out[0].offset);
-    text += fmt::format("{:>3}  {:<26} {:<14} {:<24} {:>22} {:>10} {:>10} {:>9}\n", i, s.op, s.row->provider,
-                        s.result.str(), place, bytes_text(s.result_bytes), us > 0 ? fmt::format("{:.1f}", us) : "-",
-                        us > 0 ? fmt::format("{:.1f}", s.cost.flops / us * 1e-3) : "-");
-  }
-  text += fmt::format("{} steps, arena {}{}\n", steps.size(), bytes_text(arena_bytes),
-                      total > 0 ? fmt::format(", {:.0f} us", total) : "");
-  return text;
 }
 
 }  // namespace tenon

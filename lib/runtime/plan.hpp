@@ -13,6 +13,8 @@
 
 namespace tenon {
 
+class Tuner;
+
 struct PlanStep {
   std::string op, scope;
   const Kernel* row = nullptr;
@@ -25,6 +27,11 @@ struct PlanStep {
   Cost cost;
   double seconds = 0;  // measured, with TENON_VERBOSE=time
   std::int64_t runs = 0;
+
+  /// Of one run; 0 unless measured.
+  [[nodiscard]] double microseconds() const { return runs > 0 ? 1e6 * seconds / static_cast<double>(runs) : 0; }
+  /// What the cost takes at least where nothing but the peaks limits it; 0 for unknown peaks.
+  [[nodiscard]] double floor_microseconds(const Peak&) const;
 };
 
 /// A value that is read after a run.
@@ -40,14 +47,20 @@ struct Plan {
   std::vector<Array> constants;
   Readable loss;
   std::vector<Readable> outputs, metrics, observed;
+  Peak peak;  // of the device, where steps are measured
 
   [[nodiscard]] std::vector<PlanEntry> entries() const;
   [[nodiscard]] std::string table() const;
 };
 
 /// Selects a kernel for every live node and lays out the arena. Logs the dispatch with TENON_VERBOSE=dispatch and warns
-/// about naive rows that nobody asked for.
-[[nodiscard]] Plan make_plan(const Graph&, const RowSet&);
+/// about naive rows that nobody asked for. A tuner chooses among the rows that may run a node.
+[[nodiscard]] Plan make_plan(const Graph&, const RowSet&, Tuner* = nullptr);
+
+/// The limits to judge a plan by, where TENON_VERBOSE=time asks for times; else nothing is measured and nothing known.
+[[nodiscard]] Peak peak_to_judge_by(const Backend&, int threads);
+/// The table of a plan that ran, where TENON_VERBOSE=time asks for it: `time: train at batch 128`.
+void log_times(const char* mode, std::int64_t batch, const Plan&);
 
 /// Base address of each space; inputs come with each run.
 struct Slabs {

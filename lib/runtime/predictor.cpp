@@ -7,6 +7,7 @@
 
 #include "lib/ops/check.hpp"
 #include "lib/runtime/compile_plan.hpp"
+#include "lib/runtime/tune.hpp"
 #include "tenon/backend.hpp"
 
 namespace tenon {
@@ -33,14 +34,26 @@ struct Predictor::Impl {
       : model(std::move(m)),
         device(backend(run.device)),
         threads(run.threads > 0 ? run.threads : device.default_threads()),
-        rows(device, run) {
+        rows(device, run),
+        tuner(make_tuner(device, rows, run)),
+        peak(peak_to_judge_by(device, threads)) {
     options.run = run;
     options.inputs = model.inputs().specs;
   }
 
+  ~Impl() {
+    for (const auto& [batch, e] : entries)
+      if (e != nullptr) log_times("predict", batch, e->plan);
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
   Entry& entry(std::int64_t batch) {
     std::unique_ptr<Entry>& e = entries[batch];
-    if (e == nullptr) e = std::make_unique<Entry>(compile_plan(model, options, rows, PlanMode::predict, batch));
+    if (e == nullptr) {
+      e = std::make_unique<Entry>(compile_plan(model, options, rows, PlanMode::predict, batch, tuner.get()));
+      e->plan.peak = peak;
+    }
     return *e;
   }
 
@@ -57,6 +70,8 @@ struct Predictor::Impl {
   Backend& device;
   int threads;
   RowSet rows;
+  std::unique_ptr<Tuner> tuner;  // null unless the options ask for it
+  Peak peak;
   CompileOptions options;
   std::mutex mutex;
   std::map<std::int64_t, std::unique_ptr<Entry>> entries;

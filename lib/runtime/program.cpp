@@ -8,6 +8,7 @@
 
 #include "lib/ops/check.hpp"
 #include "lib/runtime/compile_plan.hpp"
+#include "lib/runtime/tune.hpp"
 #include "tenon/backend.hpp"
 #include "tenon/log.hpp"
 
@@ -66,16 +67,16 @@ struct Program::Impl {
         options(std::move(o)),
         device(backend(options.run.device)),
         threads(options.run.threads > 0 ? options.run.threads : device.default_threads()),
-        rows(device, options.run) {
+        rows(device, options.run),
+        tuner(make_tuner(device, rows, options.run)),
+        peak(peak_to_judge_by(device, threads)) {
     control.seed = options.run.seed;
   }
 
   ~Impl() {
-    if (!detail::verbose("time")) return;
     constexpr const char* names[] = {"train", "accumulate", "evaluate", "predict"};
     for (const auto& [key, c] : plans)
-      detail::log(LogLevel::info, fmt::format("time: {} at batch {}\n{}", names[static_cast<int>(key.first)],
-                                              key.second, c->plan.table()));
+      if (c != nullptr) log_times(names[static_cast<int>(key.first)], key.second, c->plan);
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -104,7 +105,8 @@ struct Program::Impl {
   Compiled& compiled(PlanMode mode, std::int64_t batch) {
     auto& slot = plans[{mode, batch}];
     if (slot == nullptr) {
-      slot = std::make_unique<Compiled>(compile_plan(model, options, rows, mode, batch));
+      slot = std::make_unique<Compiled>(compile_plan(model, options, rows, mode, batch, tuner.get()));
+      slot->plan.peak = peak;
       if (slot->plan.arena_bytes > (arena.empty() ? 0 : arena.size())) {
         arena = Array(DType::u8, {slot->plan.arena_bytes});
         for (auto& [key, other] : plans)
@@ -175,6 +177,8 @@ struct Program::Impl {
   Backend& device;
   int threads;
   RowSet rows;
+  std::unique_ptr<Tuner> tuner;  // null unless the options ask for it
+  Peak peak;
   Control control;
   std::optional<float> lr_override;
   Array gradients, accumulated, state[3], arena;
@@ -304,8 +308,9 @@ std::string Program::plan_table(Mode mode, std::int64_t batch) {
 
 std::string Program::banner() const {
   const Impl& p = *impl_;
-  return fmt::format("{}: {}, {} thread{}; {}", p.device.name(), p.device.description(), p.threads,
-                     p.threads == 1 ? "" : "s", p.options.run.dtype == DType::f64 ? "fp64" : p.rows.precision_text());
+  return fmt::format("{}: {}, {} thread{}; {}{}", p.device.name(), p.device.description(), p.threads,
+                     p.threads == 1 ? "" : "s", p.options.run.dtype == DType::f64 ? "fp64" : p.rows.precision_text(),
+                     p.tuner != nullptr ? ", tuned" : "");
 }
 
 std::size_t Program::arena_bytes() const {

@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "lib/runtime/plan.hpp"
 #include "tenon/log.hpp"
@@ -50,8 +51,9 @@ void Runner::run(const std::vector<const std::byte*>& inputs, Control& control, 
     if (timed) {
       const double begin = omp_get_wtime();
       s.step.run(call);
-      s.seconds += omp_get_wtime() - begin;
-      ++s.runs;
+      // A predictor's plan runs on many threads at once.
+      std::atomic_ref(s.seconds).fetch_add(omp_get_wtime() - begin, std::memory_order_relaxed);
+      std::atomic_ref(s.runs).fetch_add(1, std::memory_order_relaxed);
     } else {
       s.step.run(call);
     }

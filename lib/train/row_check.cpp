@@ -45,21 +45,11 @@ class Guarded {
   int fill_;
 };
 
-bool in_place(const Problem& p) {
-  constexpr op::Kind first = op::kind_of<op::SgdUpdate>;
-  return p.kind >= first && p.kind != op::kind_of<op::ClipNorm> && p.kind != op::kind_of<op::CheckFinite>;
-}
-
 std::string element(const Array& a, std::int64_t i, int output) {
   return fmt::format("output {} {} element {}", output, a.spec().str(), i);
 }
 
 }  // namespace
-
-int shared_input(const Problem& p, int output) {
-  if (!in_place(p)) return -1;
-  return output == 0 ? 0 : output + 1;  // parameter, gradient, states
-}
 
 RowRun run_row(const Problem& p, const Step& step, const std::vector<Array>& in, const Control& control, int threads) {
   std::vector<Guarded> operands;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/ops/in_place.hpp"
 #include "tenon/array.hpp"
 #include "tenon/backend.hpp"
 #include "tenon/kernel.hpp"
@@ -18,9 +19,6 @@ struct RowRun {
   Control control;
   std::string fault;  // a guard zone or an input was written to
 };
-
-/// Input whose memory output `i` shares (updates work in place), or -1.
-[[nodiscard]] int shared_input(const Problem&, int output);
 
 /// Runs a bound row. Outputs start poisoned (NaN, or 0xA5 in integers) between canaries of 4 KiB, the workspace as NaN;
 /// what lies behind an input is NaN too.

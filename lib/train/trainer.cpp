@@ -96,7 +96,8 @@ struct Trainer::Impl {
                .providers = options.providers,
                .threads = options.threads,
                .seed = options.seed,
-               .fuse = options.fuse};
+               .fuse = options.fuse,
+               .tune = options.tune};
       compiled.emplace(compile(model, std::move(c)));
     }
     return *compiled;

@@ -11,6 +11,7 @@ const Bf16Kernels bf16_table{.provider = "cpu." TENON_TEXT(TENON_ISA),
                              .gemm = bf16_gemm,
                              .conv2d = bf16_conv2d,
                              .conv2d_grad_input = bf16_conv2d_grad_input,
-                             .conv2d_grad_filter = bf16_conv2d_grad_filter};
+                             .conv2d_grad_filter = bf16_conv2d_grad_filter,
+                             .peak = bf16_peak};
 
 }  // namespace tenon::cpu::TENON_ISA

@@ -17,7 +17,8 @@ namespace tenon::cpu {
   /* Conv2dPlan         */ X(conv2d_direct) X(conv2d_depthwise) X(conv2d_winograd)     \
                            X(conv2d_grad_input) X(conv2d_grad_input_dense)             \
                            X(conv2d_grad_filter)                                       \
-  /* ChainGeometry      */ X(pointwise_chain)
+  /* ChainGeometry      */ X(pointwise_chain)                                          \
+  /* FmaGeometry        */ X(fma_peak)
 /// Loops that `cpu.eigen` writes a second time, as a function of the same name in eigen_rows (eigen_*.cpp).
 #define TENON_SHARED_LOOPS(X)                                                                              \
   /* BiasGeometry       */ X(bias_add) X(bias_grad)                                                        \

@@ -1,24 +1,27 @@
-// The limits of the machine, measured in the process that measures the kernels, with the same number of threads: FMAs in
-// registers for each instruction set (products of tiles for AMX), and the bytes that a copy moves.
+// The limits of the machine, measured by the process that wants to know, with as many threads as its kernels have: FMAs
+// in registers for each instruction set (products of tiles for AMX), and the bytes that a copy moves.
 #pragma once
 #include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace tenon::bench {
+#include "kernels/cpu/rows.hpp"
+
+namespace tenon::cpu {
 
 class Peaks {
  public:
-  explicit Peaks(int threads);
+  /// Of the instruction sets in use: what the processor has, up to TENON_ISA.
+  explicit Peaks(int threads, std::vector<PeakLoop> loops = peak_loops());
 
   /// One more trial of everything, each at least 10 ms long. The best of all trials counts, because whatever else runs on
   /// the machine can only take away.
   void measure();
 
-  /// Instruction sets that the processor has, the widest first: "avx512", "avx2", "baseline"; "neon"; then "amx", whose
-  /// products are of bf16.
-  [[nodiscard]] std::vector<std::string> instruction_sets() const;
+  /// Names of the instruction sets, the widest first: "avx512", "avx2", "baseline"; "neon"; then "amx", whose products are of
+  /// bf16.
+  [[nodiscard]] std::vector<std::string> names() const;
   /// FLOP/s (an FMA is two) of the instruction set in a provider's name, "cpu.avx2"; of the widest for any other provider.
   [[nodiscard]] double flops(std::string_view provider) const;
   /// Bytes read and written by a copy, a second.
@@ -32,7 +35,7 @@ class Peaks {
 
  private:
   struct Level {
-    std::string name;
+    PeakLoop loop;
     double flops = 0;
   };
 
@@ -43,4 +46,4 @@ class Peaks {
   std::vector<float> source_, target_;
 };
 
-}  // namespace tenon::bench
+}  // namespace tenon::cpu
