@@ -101,6 +101,8 @@ TEST_CASE("bf16 says what runs where no row computes it", "[bits]") {
   CompileOptions o = image_options(false);
   o.run.precision = "bf16";
   const std::string banner = compile(mlp(), o).banner();
+  o.run.providers = "cpu.eigen";
+  CHECK(compile(mlp(), o).banner().ends_with("; bf16 (no such kernels in cpu.eigen: fp32 rows)"));
   if (has("cpu.amx")) {
     CHECK(banner.ends_with("; bf16"));
     return;

@@ -6,6 +6,7 @@ import argparse
 import ctypes.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,7 @@ def parse():
     add("--drop", type=float, default=1.5, metavar="X",
         help="after the first round, leave out what took X times as long as the peer's fastest; 0 never")  # fmt: skip
     add("--provider", action="append", default=[], help="a further Tenon run with this --provider; may be repeated")
+    add("--match", default="", metavar="REGEX", help="only the peers' configurations whose words match, as in the table")
     add("--preload", help="allocator's library for further runs of the peers, or none (default: tcmalloc, if it is there)")
     add("--timeout", type=int, default=1200, help="seconds for one run")
     add("--out", default=str(ROOT / "build" / "peers"), help="folder for the table, the JSON file and the chart")
@@ -79,6 +81,10 @@ def check(flags, cache):
     if min(flags.threads) < 1:
         harness.fail(f"--threads expects 1 or more, found {min(flags.threads)}", 2)
     flags.models = [task_of(name) for name in flags.models]
+    try:
+        re.compile(flags.match)
+    except re.error as error:
+        harness.fail(f"--match expects a regular expression, found '{flags.match}': {error}", 2)
     if flags.preload is None:
         flags.preload = ctypes.util.find_library("tcmalloc_minimal") or "none"
     elif flags.preload != "none" and not Path(flags.preload).is_file():
@@ -195,7 +201,8 @@ def model_contenders(flags, peers, notes):
                 common += ["--batch", str(batch)] if batch else []
                 tenon = [str(Path(flags.bin) / ("infer_bench" if batch else "step_bench")), *common]
                 yield Contender(task, "tenon", "", "fp32", tenon, ISA[isa])
-                yield Contender(task, "tenon", "bf16", "bf16", [*tenon, "--precision", "bf16"], ISA[isa])
+                for precision in ("tf32", "bf16"):
+                    yield Contender(task, "tenon", precision, precision, [*tenon, "--precision", precision], ISA[isa])
                 for provider in flags.provider if not batch else []:
                     yield Contender(task, "tenon", provider, "fp32", [*tenon, "--provider", provider], ISA[isa])
                 for peer in peers:
@@ -207,6 +214,8 @@ def model_contenders(flags, peers, notes):
                         for allocator, preload in preloads:
                             command = [flags.python, str(HERE / SCRIPTS[peer]), *common, *extra]
                             words = " ".join(filter(None, (form, precision if precision != "fp32" else "", allocator)))
+                            if not re.search(flags.match, words):
+                                continue
                             yield Contender(task, peer, words, precision, command, {**ISA[isa], **environment, **preload})
 
 

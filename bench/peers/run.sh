@@ -11,6 +11,7 @@ named and left out.
   --only      torch, keras-tf, keras-jax, onnxruntime, onednn (default: all)
   --models    cnn, mlp (training), cnn-infer-500, cnn-infer-1 (prediction; any batch) (default: these four)
   --kernels   instead: oneDNN kernel by kernel (package libdnnl-dev)
+  --match REGEX  only configurations of the peers whose words match: '^(?!.*bf16)' leaves out bf16
   --rounds N  --threads 1,2  --isa native,avx2  --steps N  --warmup N  --drop X  --preload LIBRARY  --provider LIST
   --out DIR   peers.md, peers.json and peers.svg go here (default: build/peers)
   --readme F  put the table of the fastest into the Markdown file F

@@ -79,7 +79,7 @@ TEST_CASE("both models learn in bf16 as in fp32", "[amx][train]") {
   TENON_REQUIRE_MNIST(data);
   for (const bool convolutional : {false, true}) {
     const std::int64_t batch = convolutional ? 128 : 64;
-    const int steps = convolutional ? 150 : 400;
+    const int steps = convolutional ? 100 : 300;
     const double rounded = late_loss(trainer(convolutional, "bf16"), data.train, batch, steps),
                  exact = late_loss(trainer(convolutional, "fp32"), data.train, batch, steps);
     fmt::print("{}: mean loss of steps {} to {} {:.4f} in bf16, {:.4f} in fp32\n", convolutional ? "cnn" : "mlp",
