@@ -52,7 +52,7 @@ std::vector<int> epoch_of(Loader& loader, std::uint32_t epoch) {
 
 std::string real_mnist() {
   if (const char* env = std::getenv("TENON_MNIST"); env != nullptr && *env != '\0') return env;
-  const fs::path beside = fs::path(__FILE__).parent_path().parent_path().parent_path() / "shared/mnist";
+  const fs::path beside = fs::path(TENON_SOURCE_DIR).parent_path() / "shared/mnist";
   return fs::exists(beside / "train-images-idx3-ubyte.gz") ? beside.string() : "";
 }
 

@@ -65,7 +65,7 @@ using Tensors = std::map<std::string, Array>;
 Tensors golden_file(const std::string& name) {
   Tensors all;
   for (auto& [key, array] :
-       read_safetensors((std::filesystem::path(__FILE__).parent_path() / "golden" / name).string()).tensors)
+       read_safetensors((std::filesystem::path(TENON_SOURCE_DIR) / "tests/golden" / name).string()).tensors)
     all[key] = array;
   return all;
 }
