@@ -48,8 +48,6 @@ void run_block(const Conv2dPlan& p, const Call& call, const Images& images, cons
   const std::int64_t rows = g.pool ? 2 : 1, line = std::int64_t{p.padded_w} * g.c, terms = terms_of(p);
   const std::int64_t chunks = order::chunks(terms, order::k_chunk), z_size = rows * g.ow * panel,
                      entry = (end - begin) * z_size;
-  // From the first row of a unit to the rows that the next one adds.
-  const std::int64_t terms_ahead = (rows * g.stride_h + (g.kh - 1) * g.dilation_h) * line;
   for (std::int64_t i = first; i < last; ++i) {
     const std::int64_t group = i / p.panels, q = i % p.panels;
     const std::int64_t k = group * p.kg + q * panel, count = smaller(panel, p.kg - q * panel);
@@ -59,7 +57,6 @@ void run_block(const Conv2dPlan& p, const Call& call, const Images& images, cons
         // One chunk leaves as soon as it is there; more wait in the pair tree of the block.
         float* z = stack + (chunks == 1 ? 0 : height * entry + (unit - begin) * z_size);
         const float* x = images.at(unit / g.ph) + unit % g.ph * rows * g.stride_h * line + group * p.cg;
-        if (i == first && chunk == 0 && !p.padded) fetch_ahead(x + terms_ahead, rows * g.stride_h * line);
         for (std::int64_t r = 0; r < rows; ++r)
           output_row(p, x + r * g.stride_h * line, packed + i * terms * panel, chunk, z + r * g.ow * panel);
         if (chunks == 1) store_unit(p, call, {z, panel, g.ow * panel}, unit, k, count);

@@ -75,12 +75,6 @@ constexpr int tile_height = registers == 32 ? 14 : 6;
 /// FMAs, so pointers had better move once in four; elsewhere there are ports enough, and steps that mix take registers.
 inline constexpr int unrolled_terms = width == 16 ? 4 : 1;
 
-/// Asks for `count` floats ahead of their use. Windows that move over an image read many lines at once, which the processor
-/// does not foresee.
-TENON_INLINE void fetch_ahead(const float* from, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; i += 16) __builtin_prefetch(from + i, 0, 2);
-}
-
 /// Zero, vector by vector: `= {}` becomes a block of zeros in memory, which is then read.
 template <int rows, int vectors>
 TENON_INLINE void clear(Vf (&acc)[rows][vectors]) {
