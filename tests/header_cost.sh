@@ -7,8 +7,9 @@ usage() {
 Usage: tests/header_cost.sh [COMPILER]      (default: $CXX, else g++)
 Checks that the umbrella header
   - shows no graph node and no variant of operations, and reaches no header of Eigen or CUDA;
-  - costs at most 0.25 s of processor time over the standard headers that it needs: the least of 5 compilations of
-    each, tried 6 times, because other programs disturb it.
+  - costs at most 0.25 s of processor time over the standard headers that it needs, or two fifths of what those take alone
+    where a slow processor makes that more: the least of 5 compilations of each, tried 6 times, because other programs
+    disturb it.
 TENON_ROOT names another tree to check. Exit status 0 if all holds, 1 if not, 2 if the umbrella does not compile.
 TEXT
 }
@@ -60,7 +61,7 @@ seconds() {
   local TIMEFORMAT='%U %S'
   { time "${compile[@]}" -fsyntax-only "$1"; } 2>&1 | awk '{ print $1 + $2 }'
 }
-# Leaves the extra seconds in `cost`.
+# Leaves the extra seconds in `cost`, and how many they may be in `most`.
 measure() {
   local umbrella=1000 standard=1000 t
   for ((i = 0; i < runs; ++i)); do
@@ -70,15 +71,16 @@ measure() {
     standard=$(awk -v a="$t" -v b="$standard" 'BEGIN { print a < b ? a : b }')
   done
   cost=$(awk -v a="$umbrella" -v b="$standard" 'BEGIN { print a - b }')
+  most=$(awk -v s="$standard" -v m="$most_seconds" 'BEGIN { print (0.4 * s > m ? 0.4 * s : m) }')
   printf 'umbrella %.3f s, its %d standard headers alone %.3f s: %.3f s more\n' "$umbrella" \
     "$(wc -l <"$folder/standard.cpp")" "$standard" "$cost"
 }
 for ((attempt = 1; attempt <= attempts; ++attempt)); do
   measure
-  within=$(awk -v c="$cost" -v most="$most_seconds" 'BEGIN { print c <= most }')
+  within=$(awk -v c="$cost" -v most="$most" 'BEGIN { print c <= most }')
   if ((within)); then break; fi
 done
-if ! ((within)); then fail "expected at most $most_seconds s over the standard headers, found $cost s"; fi
+if ! ((within)); then fail "expected at most $most s over the standard headers, found $cost s"; fi
 
 if ((failures)); then exit 1; fi
 printf 'The umbrella header holds what it promises.\n'
