@@ -143,6 +143,7 @@ CpuBackend& cpu_backend() {
 }  // namespace
 
 KernelTable& cpu::backend_table() { return cpu_backend().table(); }
+
 std::vector<cpu::PeakLoop> cpu::peak_loops() {
   std::vector<cpu::PeakLoop> loops;
   const std::vector<Level> levels = usable_levels();

@@ -20,6 +20,7 @@ void append_update_rows(KernelTable&, const Microkernels&);
 
 /// The table of backend("cpu"): for tests that put rows of their own into it, before anything is compiled.
 [[nodiscard]] KernelTable& backend_table();
+
 /// A loop that does nothing but what its instruction set does most of: FMAs, or products of tiles.
 struct PeakLoop {
   std::string_view provider;  // "cpu.avx2"

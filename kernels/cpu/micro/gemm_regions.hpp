@@ -5,8 +5,9 @@
 //   by chunks    a small c with a long k: a thread takes whole chunks of k; only chunk sums cross.
 // Order: chunks of order::k_chunk terms, whose sums join by the pair tree: bits depend on neither tiles nor threads.
 //
-// The inner loop is a `Form`: slots of slot_floats floats, `panel` to a row; how many a single chunk needs (`batch`; 0:
-// one for each panel of g.tile_block tiles, because sums pause there); threads' columns in multiples of column_step;
+// The inner loop is a `Form`: slots of slot_floats floats, `panel` to a row; how many panels a single tile takes at once
+// (`batch`; several tiles of g.tile_block need a slot each, or, where batch is 0, one for each of their panels, because
+// sums pause there); threads' columns in multiples of column_step;
 // what a thread holds meanwhile (Scope); whether c may be turned; and
 //   tiles_of(rows)   tiles of rows: `count`, begin(t)
 //   multiply(work, tiles, which, columns, terms, slot, done)   one chunk of tiles x columns (at most g.column_block): sums
@@ -75,7 +76,7 @@ void region(const Work& w, Range rows, Range columns) {
       if (chunks == 1) {
         // A form that takes panels in batches does so for a single tile; several tiles take one panel at a time.
         const auto slot = [&](std::int64_t t, std::int64_t p) {
-          const std::int64_t i = Form::batch == 0     ? t % g.tile_block * panels + p
+          const std::int64_t i = Form::batch == 0   ? t % g.tile_block * panels + p
                                  : tiles.count == 1 ? p % Form::batch
                                                     : t % g.tile_block;
           return w.own + g.stack_at + i * Form::slot_floats;
