@@ -48,6 +48,10 @@ install(
   FILES_MATCHING
   PATTERN "*.hpp")
 
+if(TARGET tenon_cuda)
+  install(TARGETS tenon_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/tenon COMPONENT tenon)
+endif()
+
 set(tenon_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/tenon)
 install(
   EXPORT tenon-targets

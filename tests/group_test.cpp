@@ -44,7 +44,7 @@ std::vector<std::vector<std::byte>> run(const Graph& g, const RowSet& rows, int 
   Slabs slabs;
   slabs[Space::arena] = arena.bytes();
   slabs[Space::gradients] = gradients.bytes();
-  Runner runner(plan);
+  Runner runner(plan, backend("cpu"));
   runner.bind(slabs);
   std::vector<Array> inputs;
   for (const Value& v : g.values)
@@ -55,8 +55,7 @@ std::vector<std::vector<std::byte>> run(const Graph& g, const RowSet& rows, int 
   runner.run(in, control, threads);
   std::vector<std::vector<std::byte>> found;
   for (const auto* roles : {&plan.outputs, &plan.observed})
-    for (const Readable& r : *roles)
-      found.emplace_back(runner.address(r.home), runner.address(r.home) + r.spec.bytes());
+    for (const Readable& r : *roles) runner.read(r.home, found.emplace_back(r.spec.bytes()).data(), r.spec.bytes());
   found.emplace_back(gradients.bytes(), gradients.bytes() + (1 << 20));
   return found;
 }

@@ -38,7 +38,7 @@ struct Tally {
 
 class RowTest {
  public:
-  explicit RowTest(const Kernel& row) : row_(row), reference_(row.provider == "reference") {}
+  RowTest(const Kernel& row, Backend& device) : row_(row), device_(device), reference_(row.provider == "reference") {}
 
   Tally run() {
     const auto begin = std::chrono::steady_clock::now();
@@ -60,7 +60,7 @@ class RowTest {
     for (int tried = 0; tried < nan_cases; ++draws)
       if (draws >= most_draws || try_nan(random_case(row_.op, rng, row_.edges), static_cast<std::uint64_t>(draws) + 2))
         ++tried;
-    if (row_.precision == Precision::bf16)
+    if (rounded_operands())
       for (int tried = 0; tried < nan_cases; ++draws)
         if (draws >= most_draws ||
             try_infinity(random_case(row_.op, rng, row_.edges), static_cast<std::uint64_t>(draws) + 2))
@@ -70,6 +70,10 @@ class RowTest {
   }
 
  private:
+  [[nodiscard]] bool rounded_operands() const {
+    return arithmetic_of(row_) == Arithmetic::tf32 || arithmetic_of(row_) == Arithmetic::bf16;
+  }
+
   /// False where the row refuses.
   bool bind(const Case& c, Problem& p, Step& step) {
     p = make_problem(c.op, c.in);
@@ -94,7 +98,7 @@ class RowTest {
     if (row_.op >= op::kind_of<op::SgdUpdate> && seed % 16 == 5)
       control.halt = Control::not_finite;  // updates do nothing
     const int threads[] = {1, 2, 1, 2, 3, 1, 2, 4};
-    const RowRun run = run_row(p, step, in, control, threads[seed % 8]);
+    const RowRun run = run_row(p, step, in, control, threads[seed % 8], device_);
     report(c, seed, run.fault);
     if (row_.canonical && !reference_) {
       const RowRun expected = run_reference(c.op, in, control);
@@ -102,7 +106,7 @@ class RowTest {
       if (run.control.halt != expected.control.halt) report(c, seed, "halt differs from the reference's");
     } else {
       check_exact(c, seed, in, control, run);
-      if (row_.precision == Precision::bf16) check_threads(c, seed, p, step, in, control, run);
+      if (rounded_operands()) check_threads(c, seed, p, step, in, control, run);
     }
     return true;
   }
@@ -111,7 +115,7 @@ class RowTest {
   void check_threads(const Case& c, std::uint64_t seed, const Problem& p, const Step& step,
                      const std::vector<Array>& in, const Control& control, const RowRun& run) {
     for (const int threads : {1, 2, 3}) {
-      const std::string fault = compare_bits(run_row(p, step, in, control, threads).out, run.out).fault;
+      const std::string fault = compare_bits(run_row(p, step, in, control, threads, device_).out, run.out).fault;
       if (!fault.empty()) report(c, seed, fmt::format("with {} threads: {}", threads, fault));
     }
   }
@@ -122,9 +126,9 @@ class RowTest {
     const std::vector<Array> wide = widened(in);
     const RowRun exact = run_reference(c.op, wide, control);
     if (run.control.halt != exact.control.halt) report(c, seed, "halt differs from the reference's");
-    const Comparison comparison = c.integers && row_.precision != Precision::tf32
+    const Comparison comparison = c.integers && arithmetic_of(row_) != Arithmetic::winograd
                                       ? compare_bits(run.out, exact.out)
-                                      : compare_bounded(c.op, wide, run.out, exact.out, control, row_.precision);
+                                      : compare_bounded(c.op, wide, run.out, exact.out, control, arithmetic_of(row_));
     tally_.worst = std::max(tally_.worst, comparison.worst);
     if (comparison.worst > 1) report(c, seed, comparison.fault);
   }
@@ -151,7 +155,7 @@ class RowTest {
     Array& target = in[candidates[rng() % candidates.size()]];
     target.values<float>()[rng() % static_cast<std::uint64_t>(target.size())] = value;
     const Control control = make_control(seed);
-    const RowRun run = run_row(p, step, in, control, 2);
+    const RowRun run = run_row(p, step, in, control, 2, device_);
     report(c, seed, run.fault);
     const RowRun expected = run_reference(c.op, reference_ ? widened(in) : in, control);
     for (std::size_t o = 0; o < expected.out.size(); ++o)
@@ -177,22 +181,23 @@ class RowTest {
   }
 
   const Kernel& row_;
+  Backend& device_;
   bool reference_;
   Tally tally_;
 };
 
 }  // namespace
 
-int check_rows(std::string_view provider) {
+int check_rows(std::string_view provider, Backend& device) {
   std::string table =
       fmt::format("\n{:26} {:>5} {:>8} {:>7} {:>5} {:>6} {:>8} {:>9} {:>7}  rows of {}\n", "op", "fixed", "executed",
                   "refused", "edge", "chunks", "integers", "err/bound", "s", provider);
   int rows = 0;
-  for (const Kernel& row : backend("cpu").kernels()) {
+  for (const Kernel& row : device.kernels()) {
     if (row.provider != provider || row.op == op::kind_of<op::CustomOp>)
       continue;  // that one needs the user's definition
     ++rows;
-    const Tally t = RowTest(row).run();
+    const Tally t = RowTest(row, device).run();
     table += fmt::format("{:26} {:5} {:8} {:7} {:5} {:6} {:8} {:>9} {:7.2f}\n",
                          std::string(op::name_of(row.op)) +
                              (row.precision == Precision::fp32 ? "" : " " + std::string(name_of(row.precision))),

@@ -1,7 +1,9 @@
-// Every row of a provider in the CPU's kernel table against the reference: fixed cases, and at least 250 random ones
+// Every row of a provider in a device's kernel table against the reference: fixed cases, and at least 250 random ones
 // that the row accepts, most of them aimed at the sizes where it changes its path.
 #pragma once
 #include <string_view>
+
+#include "tenon/backend.hpp"
 
 namespace tenon::tests {
 
@@ -10,6 +12,6 @@ namespace tenon::tests {
 /// same bits for every number of threads, and infinity propagates. Prints a table; one failing case is reproduced by its
 /// name and seed, which the message carries. TENON_TEST_CASES is another number than 250, for a processor that is emulated.
 /// Returns the number of rows.
-int check_rows(std::string_view provider);
+int check_rows(std::string_view provider, Backend& device = backend("cpu"));
 
 }  // namespace tenon::tests

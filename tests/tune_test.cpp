@@ -63,15 +63,16 @@ class MadeUpDevice final : public Backend {
 };
 
 /// The usual one: the first row is slow, the second quick.
-MadeUpDevice two_rows() {
+struct TwoRows {
+  TwoRows() {
+    device.add("test.slow", bind_any<slow<400>>);
+    device.add("test.quick", bind_any<quick>);
+  }
   MadeUpDevice device;
-  device.add("test.slow", bind_any<slow<400>>);
-  device.add("test.quick", bind_any<quick>);
-  return device;
-}
+};
 
 /// Rows that relus of these sizes run on.
-std::vector<std::string> rows_of_relus(const Backend& device, const Options& run,
+std::vector<std::string> rows_of_relus(Backend& device, const Options& run,
                                        const std::vector<std::int64_t>& sizes = {100}) {
   Graph g;
   for (const std::int64_t n : sizes) g.outputs.push_back({"y", relu(g.input("x", {DType::f32, {n}})).id()});
@@ -81,7 +82,7 @@ std::vector<std::string> rows_of_relus(const Backend& device, const Options& run
   for (const PlanStep& s : make_plan(g, rows, tuner.get()).steps) names.push_back(row_name(*s.row));
   return names;
 }
-std::string row_of_relu(const Backend& device, const Options& run) { return rows_of_relus(device, run).front(); }
+std::string row_of_relu(Backend& device, const Options& run) { return rows_of_relus(device, run).front(); }
 
 /// A folder of this test's own, gone afterwards.
 class Folder {
@@ -122,7 +123,8 @@ class Warnings {
 }  // namespace
 
 TEST_CASE("without tuning the first row runs, with it the fastest", "[tune]") {
-  const MadeUpDevice device = two_rows();
+  TwoRows two;
+  MadeUpDevice& device = two.device;
   CHECK(row_of_relu(device, {}) == "test.slow");
   CHECK(row_of_relu(device, {.tune = {.measure = true}}) == "test.quick");
   CHECK(rows_of_relus(device, {.tune = {.measure = true}}, {7, 100, 7, 5000}) ==
@@ -165,7 +167,8 @@ TEST_CASE("only rows of the program's class take part", "[tune]") {
 }
 
 TEST_CASE("a provider that the user names is not overruled", "[tune]") {
-  const MadeUpDevice device = two_rows();
+  TwoRows two;
+  MadeUpDevice& device = two.device;
   for (const char* providers : {"test.slow", "unary=test.slow", "relu=test.slow"})
     CHECK(row_of_relu(device, {.providers = providers, .tune = {.measure = true}}) == "test.slow");
   CHECK(row_of_relu(device, {.providers = "conv2d=test.slow", .tune = {.measure = true}}) == "test.quick");
@@ -180,7 +183,8 @@ TEST_CASE("a provider that the user names is not overruled", "[tune]") {
 }
 
 TEST_CASE("choices go to a file and come back from it", "[tune]") {
-  const MadeUpDevice device = two_rows();
+  TwoRows two;
+  MadeUpDevice& device = two.device;
   const Folder folder;
   const std::string path = folder.file("tune.json"), other = folder.file("other.json");
   CHECK(row_of_relu(device, {.tune = {.measure = true, .write = path}}) == "test.quick");
@@ -213,7 +217,8 @@ TEST_CASE("choices go to a file and come back from it", "[tune]") {
 
 TEST_CASE("a file of another machine, thread count, precision, choice or version is left aside with a warning",
           "[tune]") {
-  const MadeUpDevice device = two_rows();
+  TwoRows two;
+  MadeUpDevice& device = two.device;
   const Folder folder;
   const std::string path = folder.file("tune.json");
   const auto rewrite = [&](const char* field, const nlohmann::json& value) {
@@ -243,7 +248,8 @@ TEST_CASE("a file of another machine, thread count, precision, choice or version
 }
 
 TEST_CASE("any bytes give choices or a typed error", "[tune]") {
-  const MadeUpDevice device = two_rows();
+  TwoRows two;
+  MadeUpDevice& device = two.device;
   const Folder folder;
   const std::string path = folder.file("tune.json"), broken = folder.file("broken.json");
   (void)rows_of_relus(device, {.tune = {.measure = true, .write = path}}, {100, 5});
@@ -304,7 +310,8 @@ TEST_CASE("any bytes give choices or a typed error", "[tune]") {
 }
 
 TEST_CASE("a tune file that cannot be read or written is an error", "[tune]") {
-  const MadeUpDevice device = two_rows();
+  TwoRows two;
+  MadeUpDevice& device = two.device;
   const Folder folder;
   CHECK_THROWS_AS(row_of_relu(device, {.tune = {.read = folder.file("none.json")}}), IoError);
   CHECK_THROWS_AS(row_of_relu(device, {.tune = {.read = folder.file(".")}}), IoError);

@@ -1,6 +1,8 @@
 // One device: its memory, its ordered kernel table, and how a plan is run on it.
 #pragma once
+#include <cstddef>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "tenon/kernel.hpp"
@@ -26,9 +28,41 @@ class Backend {
   [[nodiscard]] virtual bool canonical() const = 0;
   /// Of so many threads together. The first call for their number measures, which takes some tenths of a second.
   [[nodiscard]] virtual Peak peak(int threads) const = 0;
+
+  // --- memory: the host's, unless a device overrides what follows ---------------------------------------------------
+  /// True where kernels read and write the host's memory, so that nothing has to be copied or recorded.
+  [[nodiscard]] virtual bool on_host() const { return true; }
+  /// 256-byte aligned, its content anything. Throws DeviceError where there is not enough.
+  [[nodiscard]] virtual void* allocate(std::size_t bytes);
+  virtual void release(void*) noexcept;
+  /// On the host, for copies that the device makes by itself.
+  [[nodiscard]] virtual void* allocate_pinned(std::size_t bytes) { return allocate(bytes); }
+  virtual void release_pinned(void* memory) noexcept { release(memory); }
+  // In the order of the calls; the host's memory has to stay until synchronize(). Throw DeviceError.
+  virtual void upload(void* to, const void* from, std::size_t bytes);
+  virtual void download(void* to, const void* from, std::size_t bytes);
+  virtual void clear(void*, std::size_t bytes);
+  /// Waits for all of the above and for every kernel. Throws DeviceError with what went wrong since the last time.
+  virtual void synchronize() {}
+
+  // --- replay: for devices that are not the host ---------------------------------------------------------------------
+  /// What kernels find in Call::stream.
+  [[nodiscard]] virtual void* stream() const { return nullptr; }
+  /// Work between the two is recorded and not run; the recording runs by replay(). Null where the device has no such thing.
+  virtual void begin_capture() {}
+  [[nodiscard]] virtual std::shared_ptr<void> end_capture() { return nullptr; }
+  virtual void replay(void* /*recording*/) {}
+  /// Held by who gives work to the device: runs of several threads do not mix.
+  [[nodiscard]] std::mutex& mutex() const { return mutex_; }
+
+ private:
+  mutable std::mutex mutex_;
 };
 
-/// `auto`, `cpu`, `cuda` or `cuda:N`. Throws DeviceError with the reason when the device cannot be used.
+/// `auto`, `cpu`, `cuda` or `cuda:N`. Throws DeviceError with the reason when the device cannot be used. `auto` is the first
+/// CUDA device where there is one that can be used, else the CPU.
 [[nodiscard]] Backend& backend(const std::string& device);
+/// Why CUDA cannot be used here, in one line; empty where it can.
+[[nodiscard]] std::string cuda_unavailable();
 
 }  // namespace tenon

@@ -16,7 +16,7 @@ struct CustomVjp {
 };
 
 struct CustomKernel {
-  std::string provider;  // "user.cpu"
+  std::string provider;  // "user.cpu"; one that reads a GPU's memory begins with "user.cuda"
   Bound (*bind)(const Problem&, const Kernel& row) = nullptr;
 };
 

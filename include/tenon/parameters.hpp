@@ -12,6 +12,9 @@
 
 namespace tenon {
 
+class Backend;
+struct ParameterMirror;  // the copy on a device
+
 /// How a parameter starts: Philox at (seed; element, parameter), the same on every machine.
 struct Initializer {
   enum class Kind : std::uint8_t { constant, uniform, normal };
@@ -47,6 +50,9 @@ struct Parameter {
 
 class Parameters {
  public:
+  Parameters();
+  Parameters(const Parameters&) = delete;
+  Parameters& operator=(const Parameters&) = delete;
   static constexpr std::int64_t alignment = 16;  // elements: a parameter starts on a cache line
 
   [[nodiscard]] const std::vector<Parameter>& list() const noexcept { return list_; }
@@ -61,8 +67,14 @@ class Parameters {
   [[nodiscard]] Array get(std::string_view name) const;
   /// Throws UsageError when name or shape do not fit; converts the element type.
   void set(std::string_view name, const Array& value);
-  [[nodiscard]] std::byte* slab() noexcept { return slab_.bytes(); }
-  [[nodiscard]] const std::byte* slab() const noexcept { return slab_.bytes(); }
+  /// The values on the host, brought there from the device where a training step wrote them. Who asks for them in order to
+  /// write makes the copy on a device old.
+  [[nodiscard]] std::byte* slab();
+  [[nodiscard]] const std::byte* slab() const;
+  /// Where the device's kernels find the values, up to date: the slab itself where the device is the host.
+  [[nodiscard]] std::byte* on_device(Backend&);
+  /// Kernels of the device wrote what on_device() gave.
+  void changed_on(Backend&);
   /// Sets every parameter to its initial value for `seed`.
   void initialize(std::uint64_t seed);
   /// 64-bit FNV-1a over all values: equal hashes mean equal bits.
@@ -81,6 +93,7 @@ class Parameters {
   DType dtype_ = DType::f32;
   bool sealed_ = false;
   Array slab_;
+  std::shared_ptr<ParameterMirror> mirror_;
 };
 
 /// `*` matches any run of characters: "encode.*", "*.bias".

@@ -155,15 +155,6 @@ std::vector<cpu::PeakLoop> cpu::peak_loops() {
   return loops;
 }
 
-Backend& backend(const std::string& device) {
-  if (device == "cpu" || device == "auto" || device.empty()) return cpu_backend();
-  if (device == "cuda" || device.starts_with("cuda:")) {
-    const std::string number = device.size() > 5 ? device.substr(5) : "0";
-    if (number.find_first_not_of("0123456789") != std::string::npos)
-      throw UsageError(fmt::format("[device] expects auto, cpu or cuda[:N], found '{}'", device));
-    throw DeviceError(fmt::format("[device] {} cannot be used: this build has no CUDA backend", device));
-  }
-  throw UsageError(fmt::format("[device] expects auto, cpu or cuda[:N], found '{}'", device));
-}
+Backend& cpu::host_backend() { return cpu_backend(); }
 
 }  // namespace tenon

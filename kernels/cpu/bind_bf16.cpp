@@ -2,9 +2,10 @@
 // more, and their gradients where every term is alive. What is refused here runs on the rows of the classes before bf16.
 #include <algorithm>
 
+#include "kernels/bind/product_geometry.hpp"
+#include "kernels/bind/support.hpp"
 #include "kernels/common/order.hpp"
 #include "kernels/cpu/bf16_kernels.hpp"
-#include "kernels/cpu/bind_support.hpp"
 #include "kernels/cpu/contraction_geometry.hpp"
 
 namespace tenon::cpu {
@@ -19,7 +20,8 @@ std::int64_t floats_of(std::int64_t bf16s) { return (bf16s + 1) / 2; }
 
 // --- matmul -------------------------------------------------------------------------------------------------------
 
-Bound bind_gemm(GemmGeometry g, const Problem& p, RunFn run) {
+Bound bind_gemm(const ProductGeometry& product, const Problem& p, RunFn run) {
+  GemmGeometry g{product};
   // Packing an element costs as much as a few FMAs: it has to be multiplied more often than that.
   if (g.m < 4 || g.n < 4 || g.k < 4) return Refusal{"expects 4 rows, columns and terms or more"};
   const std::int64_t chunks = order::chunks(g.k, order::k_chunk), depth = order::tree_depth(chunks),
@@ -48,16 +50,16 @@ Bound bind_gemm(GemmGeometry g, const Problem& p, RunFn run) {
 }
 
 Bound bind_matmul(const Problem& p, const Kernel& row) {
-  if (auto why = refuse_unless_f32(p, p.ins)) return *why;
-  return bind_gemm(matmul_geometry(p), p, kernels(row).gemm);
+  if (auto why = bind::refuse_unless_f32(p, p.ins)) return *why;
+  return bind_gemm(bind::matmul_geometry(p), p, kernels(row).gemm);
 }
 Bound bind_matmul_grad_a(const Problem& p, const Kernel& row) {
-  if (auto why = refuse_unless_f32(p, 2)) return *why;
-  return bind_gemm(matmul_grad_a_geometry(p), p, kernels(row).gemm);
+  if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
+  return bind_gemm(bind::matmul_grad_a_geometry(p), p, kernels(row).gemm);
 }
 Bound bind_matmul_grad_b(const Problem& p, const Kernel& row) {
-  if (auto why = refuse_unless_f32(p, 2)) return *why;
-  return bind_gemm(matmul_grad_b_geometry(p), p, kernels(row).gemm);
+  if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
+  return bind_gemm(bind::matmul_grad_b_geometry(p), p, kernels(row).gemm);
 }
 
 // --- conv2d -------------------------------------------------------------------------------------------------------
@@ -102,7 +104,7 @@ Bf16Conv phases_of(const Problem& p) {
 }
 
 Bound bind_conv2d(const Problem& p, const Kernel& row) {
-  if (auto why = refuse_unless_f32(p, p.ins)) return *why;
+  if (auto why = bind::refuse_unless_f32(p, p.ins)) return *why;
   Bf16Conv c = phases_of(p);
   const ConvGeometry& g = c.conv.g;
   if (auto why = refuse_conv(g)) return *why;
@@ -118,7 +120,7 @@ Bound bind_conv2d(const Problem& p, const Kernel& row) {
 }
 
 Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
-  if (auto why = refuse_unless_f32(p, 2)) return *why;
+  if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
   Bf16Conv c{};
   c.conv = conv_plan(p, block);
   const ConvGeometry& g = c.conv.g;
@@ -141,7 +143,7 @@ Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
 }
 
 Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
-  if (auto why = refuse_unless_f32(p, 2)) return *why;
+  if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
   Bf16Conv c = phases_of(p);
   const ConvGeometry& g = c.conv.g;
   if (auto why = refuse_conv(g)) return *why;

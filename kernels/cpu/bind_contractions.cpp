@@ -1,9 +1,11 @@
 // Binding of matmul, conv2d and their gradients: geometry and the layout of the workspace.
 #include <algorithm>
 
+#include "kernels/bind/product_geometry.hpp"
+#include "kernels/bind/support.hpp"
 #include "kernels/common/order.hpp"
-#include "kernels/cpu/bind_support.hpp"
 #include "kernels/cpu/contraction_geometry.hpp"
+#include "kernels/cpu/rows.hpp"
 
 namespace tenon::cpu {
 namespace {
@@ -22,7 +24,8 @@ void turn(GemmGeometry& g) {
   g.turned = !g.turned;
 }
 
-Bound bind_gemm(GemmGeometry g, const Problem& p, const Microkernels& m) {
+Bound bind_gemm(const ProductGeometry& product, const Problem& p, const Microkernels& m) {
+  GemmGeometry g{product};
   // A b with k along its rows has to be turned while it is packed; with few rows it is less work to turn c on its way
   // out.
   if (g.b_row == 1 && g.b_col != 1 && g.m < g.k) turn(g);
@@ -59,16 +62,16 @@ Bound bind_gemm(GemmGeometry g, const Problem& p, const Microkernels& m) {
 }
 
 Bound bind_matmul(const Problem& p, const Kernel& row) {
-  if (auto why = refuse_unless_f32(p, p.ins)) return *why;
-  return bind_gemm(matmul_geometry(p), p, micro(row));
+  if (auto why = bind::refuse_unless_f32(p, p.ins)) return *why;
+  return bind_gemm(bind::matmul_geometry(p), p, micro(row));
 }
 Bound bind_matmul_grad_a(const Problem& p, const Kernel& row) {
-  if (auto why = refuse_unless_f32(p, 2)) return *why;
-  return bind_gemm(matmul_grad_a_geometry(p), p, micro(row));
+  if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
+  return bind_gemm(bind::matmul_grad_a_geometry(p), p, micro(row));
 }
 Bound bind_matmul_grad_b(const Problem& p, const Kernel& row) {
-  if (auto why = refuse_unless_f32(p, 2)) return *why;
-  return bind_gemm(matmul_grad_b_geometry(p), p, micro(row));
+  if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
+  return bind_gemm(bind::matmul_grad_b_geometry(p), p, micro(row));
 }
 
 // --- conv2d -------------------------------------------------------------------------------------------------------
@@ -94,7 +97,7 @@ std::optional<Refusal> refuse_large(const Conv2dPlan& c) {
 
 Bound bind_conv2d_winograd(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
-  if (auto why = refuse_unless_f32(p, p.ins)) return *why;
+  if (auto why = bind::refuse_unless_f32(p, p.ins)) return *why;
   Conv2dPlan c = conv_plan(p, 2 * m.width);
   const ConvGeometry& g = c.g;
   if (g.kh != 3 || g.kw != 3 || g.stride_h != 1 || g.stride_w != 1 || g.dilation_h != 1 || g.dilation_w != 1 ||
@@ -116,7 +119,7 @@ Bound bind_conv2d_winograd(const Problem& p, const Kernel& row) {
 
 Bound bind_conv2d(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
-  if (auto why = refuse_unless_f32(p, p.ins)) return *why;
+  if (auto why = bind::refuse_unless_f32(p, p.ins)) return *why;
   Conv2dPlan c = conv_plan(p, 2 * m.width);
   if (c.depthwise) return finish(c, m.conv2d_depthwise, 0, padded_floats(c), 0);
   const std::int64_t panel = 2 * m.width, chunks = order::chunks(terms_of(c), order::k_chunk);
@@ -131,7 +134,7 @@ Bound bind_conv2d(const Problem& p, const Kernel& row) {
 
 Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
-  if (auto why = refuse_unless_f32(p, 2)) return *why;
+  if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
   Conv2dPlan c = conv_plan(p, 2 * m.width);
   if (auto why = refuse_large(c)) return *why;
   const ConvGeometry& g = c.g;
@@ -151,7 +154,7 @@ Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
 
 Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
-  if (auto why = refuse_unless_f32(p, 2)) return *why;
+  if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
   Conv2dPlan c = conv_plan(p, 2 * m.width);
   if (auto why = refuse_large(c)) return *why;
   const ConvGeometry& g = c.g;

@@ -3,8 +3,9 @@
 // alone is exempt from the promise that a run allocates nothing.
 #include <algorithm>
 
+#include "kernels/bind/product_geometry.hpp"
+#include "kernels/bind/support.hpp"
 #include "kernels/common/geometry_of.hpp"
-#include "kernels/cpu/bind_support.hpp"
 #include "kernels/cpu/eigen_kernels.hpp"
 
 namespace tenon::cpu {
@@ -14,7 +15,7 @@ const EigenKernels& eigen(const Kernel& row) { return *static_cast<const EigenKe
 
 template <class Geometry>
 Bound bind_f32(const Problem& p, RunFn run, const Geometry& g, std::int64_t workspace_floats = 0) {
-  if (auto refusal = refuse_unless_f32(p, 2)) return *refusal;
+  if (auto refusal = bind::refuse_unless_f32(p, 2)) return *refusal;
   return make_step(run, g, static_cast<std::size_t>(workspace_floats) * 4);
 }
 Refusal refuse_epilogue() { return {"takes no epilogue, found one"}; }
@@ -96,7 +97,7 @@ void append_eigen_rows(KernelTable& table, const EigenKernels& k) {
   table.push_back(eigen_row<op::MatMul>(k, bind_matmul));
   table.push_back(eigen_row<op::MatMulGradA>(k, bind_matmul_grad_a));
   table.push_back(eigen_row<op::MatMulGradB>(k, bind_matmul_grad_b));
-  append_rows(table, k.others);
+  bind::append_rows(table, k.others);
 }
 
 }  // namespace tenon::cpu

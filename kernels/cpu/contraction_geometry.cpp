@@ -1,4 +1,4 @@
-// Products by strides, convolutions by the reach of their windows.
+// Convolutions by the reach of their windows.
 #include "kernels/cpu/contraction_geometry.hpp"
 
 #include <algorithm>
@@ -10,38 +10,6 @@
 namespace tenon::cpu {
 namespace {
 
-/// A matrix by strides.
-struct Matrix {
-  std::int32_t in;
-  std::int64_t rows, cols, row, col;
-};
-Matrix operand(const Problem& p, std::int32_t i, bool transposed) {
-  const std::int64_t r = p.in[i].shape[0], c = p.in[i].shape[1];
-  return transposed ? Matrix{i, c, r, 1, c} : Matrix{i, r, c, c, 1};
-}
-Matrix turned(Matrix m) { return {m.in, m.cols, m.rows, m.col, m.row}; }
-
-GemmGeometry product(const Matrix& a, const Matrix& b) {
-  GemmGeometry g{};
-  g.m = a.rows;
-  g.n = b.cols;
-  g.k = a.cols;
-  g.a_row = a.row;
-  g.a_col = a.col;
-  g.b_row = b.row;
-  g.b_col = b.col;
-  g.a_in = a.in;
-  g.b_in = b.in;
-  return g;
-}
-
-/// The gradient's side of the geometry: dz of the forward op's output (rows, cols).
-void set_prologue(GemmGeometry& g, const op::Epilogue& e, const Problem& p) {
-  g.prologue = {e.gradient_reads_saved(), e.saves_mask(), e.activation, e.alpha, e.dropout};
-  g.dz_rows = p.in[0].shape[0];
-  g.dz_cols = p.in[0].shape[1];
-}
-
 /// The first output position that reaches an image; negative where it lies in front of the first that there is.
 std::int64_t first_position(std::int64_t pad, std::int64_t kernel, std::int64_t dilation, std::int64_t stride) {
   const std::int64_t o = pad - (kernel - 1) * dilation;
@@ -49,36 +17,6 @@ std::int64_t first_position(std::int64_t pad, std::int64_t kernel, std::int64_t 
 }
 
 }  // namespace
-
-GemmGeometry matmul_geometry(const Problem& p) {
-  const auto& o = p.as<op::MatMul>();
-  GemmGeometry g = product(operand(p, 0, o.transpose_a), operand(p, 1, o.transpose_b));
-  g.bias = o.epilogue.bias;
-  g.activation = o.epilogue.activation;
-  g.alpha = o.epilogue.alpha;
-  g.dropout = o.epilogue.dropout;
-  g.site = o.epilogue.site;
-  g.mask = o.epilogue.saves_mask();
-  return g;
-}
-
-GemmGeometry matmul_grad_a_geometry(const Problem& p) {
-  const op::MatMul& o = p.as<op::MatMulGradA>().forward;
-  const Matrix dz = operand(p, 0, false), b = turned(operand(p, 1, o.transpose_b));
-  // ga = dz b^T; of a transposed a it is b dz^T, which keeps the result row-major.
-  GemmGeometry g = o.transpose_a ? product(turned(b), turned(dz)) : product(dz, b);
-  set_prologue(g, o.epilogue, p);
-  return g;
-}
-
-GemmGeometry matmul_grad_b_geometry(const Problem& p) {
-  const op::MatMul& o = p.as<op::MatMulGradB>().forward;
-  const Matrix dz = operand(p, 0, false), a = turned(operand(p, 1, o.transpose_a));
-  GemmGeometry g = o.transpose_b ? product(turned(dz), turned(a)) : product(a, dz);
-  set_prologue(g, o.epilogue, p);
-  g.bias_grad = o.epilogue.bias;
-  return g;
-}
 
 Conv2dPlan conv_plan(const Problem& p, std::int32_t panel) {
   Conv2dPlan c{};

@@ -1,5 +1,5 @@
-// From a contraction's problem to its geometry, as far as all rows that take it agree: which operand is which matrix,
-// what the epilogue asks for, how far the windows of a convolution reach. Blocks and workspaces are each binding's own.
+// From the problem of a convolution to its geometry, as far as all rows of the CPU agree: how far the windows reach. Blocks and
+// workspaces are each binding's own.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -25,11 +25,6 @@ class Workspace {
 };
 
 inline std::int64_t rounded(std::int64_t n, std::int64_t block) { return (n + block - 1) / block * block; }
-
-/// Sizes, strides and epilogue or prologue of a product.
-[[nodiscard]] GemmGeometry matmul_geometry(const Problem&);
-[[nodiscard]] GemmGeometry matmul_grad_a_geometry(const Problem&);
-[[nodiscard]] GemmGeometry matmul_grad_b_geometry(const Problem&);
 
 /// Extents, padding and threads of a convolution; panels of `panel` filters.
 [[nodiscard]] Conv2dPlan conv_plan(const Problem&, std::int32_t panel);

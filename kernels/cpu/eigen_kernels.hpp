@@ -25,7 +25,7 @@ struct EigenConv {
 };
 
 struct EigenKernels {
-  Microkernels others;       // TENON_SHARED_LOOPS
+  Loops others;              // TENON_SHARED_LOOPS
   RunFn product;             // EigenProduct: matmul and both its gradients
   RunFn conv2d;              // EigenConv
   RunFn conv2d_grad_input;   // EigenConv

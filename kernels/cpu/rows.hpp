@@ -1,10 +1,12 @@
-// How the rows of one instruction set come together: each family appends its own, in one explicit list
-// (kernels/cpu/kernels.cpp).
+// How the rows of one instruction set come together: the contractions are its own, the other families those of every provider
+// (kernels/bind/rows.hpp).
 #pragma once
 #include <initializer_list>
 #include <vector>
 
+#include "kernels/bind/rows.hpp"
 #include "kernels/cpu/micro/micro.hpp"
+#include "tenon/backend.hpp"
 
 namespace tenon::cpu {
 
@@ -12,12 +14,9 @@ namespace tenon::cpu {
 void append_rows(KernelTable&, const Microkernels&);
 
 void append_contraction_rows(KernelTable&, const Microkernels&);
-void append_pointwise_rows(KernelTable&, const Microkernels&);
-void append_row_rows(KernelTable&, const Microkernels&);  // softmax and its family: work on rows of a matrix
-void append_pool_rows(KernelTable&, const Microkernels&);
-void append_shape_rows(KernelTable&, const Microkernels&);
-void append_update_rows(KernelTable&, const Microkernels&);
 
+/// backend("cpu").
+[[nodiscard]] Backend& host_backend();
 /// The table of backend("cpu"): for tests that put rows of their own into it, before anything is compiled.
 [[nodiscard]] KernelTable& backend_table();
 
@@ -35,17 +34,11 @@ struct PeakLoop {
 /// The table of the row's instruction set.
 inline const Microkernels& micro(const Kernel& row) { return *static_cast<const Microkernels*>(row.impl); }
 
-/// Appends the row of an operation, unless the provider has none of the `loops` that bind() chooses from: a row that
-/// refuses every problem would only fill the messages.
+/// Appends the row of a contraction: see bind::append.
 template <class Op>
 void append(KernelTable& table, const Microkernels& m, std::initializer_list<RunFn> loops,
             Bound (*bind)(const Problem&, const Kernel&), Edges edges, Precision precision = Precision::fp32) {
-  for (const RunFn loop : loops) {
-    if (loop == nullptr) continue;
-    const bool canonical = m.canonical && precision == Precision::fp32;
-    table.push_back({op::kind_of<Op>, m.provider, canonical, false, edges, bind, &m, precision});
-    return;
-  }
+  bind::append<Op>(table, m, &m, loops, bind, edges, precision);
 }
 
 }  // namespace tenon::cpu

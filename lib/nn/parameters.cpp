@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <utility>
 
+#include "lib/nn/parameter_mirror.hpp"
 #include "lib/ops/check.hpp"
 
 namespace tenon {
@@ -71,10 +73,55 @@ void Parameters::seal(DType dtype) {
   slab_ = Array(dtype, {elements_});
 }
 
+Parameters::Parameters() : mirror_(std::make_shared<ParameterMirror>()) {}
+
+const std::byte* Parameters::slab() const {
+  const std::lock_guard lock(mirror_->mutex);
+  if (mirror_->newer == ParameterMirror::Newer::device) {
+    const std::lock_guard device_lock(mirror_->device->mutex());
+    mirror_->device->download(const_cast<std::byte*>(slab_.bytes()), mirror_->slab.data(), mirror_->slab.size());
+    mirror_->device->synchronize();
+    mirror_->newer = ParameterMirror::Newer::neither;
+  }
+  return slab_.bytes();
+}
+
+std::byte* Parameters::slab() {
+  (void)std::as_const(*this).slab();
+  const std::lock_guard lock(mirror_->mutex);
+  mirror_->newer = ParameterMirror::Newer::host;
+  return slab_.bytes();
+}
+
+std::byte* Parameters::on_device(Backend& device) {
+  if (device.on_host()) return slab();
+  const std::size_t bytes = static_cast<std::size_t>(elements_) * size_of(dtype_);
+  if (mirror_->device != &device) (void)slab();
+  const std::lock_guard lock(mirror_->mutex);
+  if (mirror_->device != &device || mirror_->slab.size() != bytes) {
+    mirror_->slab = Slab(device, bytes);
+    mirror_->device = &device;
+    mirror_->newer = ParameterMirror::Newer::host;
+  }
+  if (mirror_->newer == ParameterMirror::Newer::host && bytes > 0) {
+    const std::lock_guard device_lock(device.mutex());
+    device.upload(mirror_->slab.data(), slab_.bytes(), bytes);
+    device.synchronize();
+    mirror_->newer = ParameterMirror::Newer::neither;
+  }
+  return mirror_->slab.data();
+}
+
+void Parameters::changed_on(Backend& device) {
+  if (device.on_host()) return;
+  const std::lock_guard lock(mirror_->mutex);
+  mirror_->newer = ParameterMirror::Newer::device;
+}
+
 Array Parameters::get(std::string_view name) const {
   const Parameter& p = list_[index_of(name)];
   Array a(dtype_, p.shape);
-  std::memcpy(a.bytes(), slab_.bytes() + static_cast<std::size_t>(p.offset) * size_of(dtype_), a.spec().bytes());
+  std::memcpy(a.bytes(), slab() + static_cast<std::size_t>(p.offset) * size_of(dtype_), a.spec().bytes());
   return a;
 }
 
@@ -83,14 +130,15 @@ void Parameters::set(std::string_view name, const Array& value) {
   if (value.shape() != p.shape)
     reject("parameters", "'{}' expects {}, found {}", name, p.shape.str(), value.shape().str());
   const Array converted = value.dtype() == dtype_ ? value : value.to(dtype_);
-  std::memcpy(slab_.bytes() + static_cast<std::size_t>(p.offset) * size_of(dtype_), converted.bytes(),
+  std::memcpy(slab() + static_cast<std::size_t>(p.offset) * size_of(dtype_), converted.bytes(),
               converted.spec().bytes());
 }
 
 std::uint64_t Parameters::hash() const {
   std::uint64_t h = 14695981039346656037ULL;
+  const std::byte* values = slab();
   for (const Parameter& p : list_) {
-    const std::byte* begin = slab_.bytes() + static_cast<std::size_t>(p.offset) * size_of(dtype_);
+    const std::byte* begin = values + static_cast<std::size_t>(p.offset) * size_of(dtype_);
     const std::byte* end = begin + static_cast<std::size_t>(p.shape.elements()) * size_of(dtype_);
     for (const std::byte* b = begin; b != end; ++b) h = (h ^ static_cast<std::uint64_t>(*b)) * 1099511628211ULL;
   }

@@ -67,6 +67,9 @@ RowSet::RowSet(const Backend& backend, const Options& run)
           fmt::format("[provider] no '{}' on {}; there are: {}", provider, backend.name(), fmt::join(known, ", ")));
     rules_.emplace_back(op, provider);
   }
+  if (run.dtype == DType::f64 && !backend.on_host())
+    throw UsageError(
+        fmt::format("[dtype] f64 runs on the reference, which is on the CPU; found device {}", backend.name()));
   if (run.dtype == DType::f64 && rules_.empty()) rules_.emplace_back("*", "reference");
   canonical_ = backend.canonical() && precision_ == Precision::fp32;
   for (const auto& [op, provider] : rules_)
@@ -126,7 +129,8 @@ Match RowSet::bind(Problem problem, const op::AnyOp& any) const {
   if (const auto* custom = std::get_if<op::CustomOp>(&any)) {
     // The user's rows stand before the table; they live as long as the definition does.
     for (const CustomKernel& k : custom->def->kernels) {
-      bool excluded = false;
+      // Which memory a kernel reads is in its name.
+      bool excluded = k.provider.starts_with("user.cuda") == backend_->on_host();
       for (const auto& [op, provider] : rules_)
         excluded = excluded || (provider != k.provider && provider == "reference");
       if (excluded) continue;

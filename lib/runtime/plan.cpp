@@ -115,6 +115,10 @@ class Layout {
 Plan make_plan(const Graph& g, const RowSet& rows, Tuner* tuner) {
   Plan plan;
   plan.constants = g.constants;
+  plan.input_bytes.resize(static_cast<std::size_t>(g.inputs()));
+  for (const Value& v : g.values)
+    if (v.home.space == Space::input && v.producer < 0)
+      plan.input_bytes[static_cast<std::size_t>(v.home.offset)] = static_cast<std::int64_t>(v.spec.bytes());
   std::vector<std::int32_t> step_of(g.nodes.size(), -1);
   for (std::size_t n = 0; n < g.nodes.size(); ++n) {
     // A reshape has no kernel: its output is its operand's memory.

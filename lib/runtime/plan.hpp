@@ -45,6 +45,7 @@ struct Plan {
   std::vector<PlanStep> steps;
   std::int64_t arena_bytes = 0;
   std::vector<Array> constants;
+  std::vector<std::int64_t> input_bytes;  // of the inputs that the plan reads, by number
   Readable loss;
   std::vector<Readable> outputs, metrics, observed;
   Peak peak;  // of the device, where steps are measured
@@ -69,20 +70,32 @@ struct Slabs {
   std::byte* operator[](Space s) const { return base[static_cast<std::size_t>(s)]; }
 };
 
-/// A plan bound to memory: runs without allocating.
+class DeviceRun;
+
+/// A plan bound to memory of a device: runs without allocating.
 class Runner {
  public:
-  explicit Runner(Plan& plan) : plan_(&plan) {}
+  Runner(Plan& plan, Backend& device);
+  ~Runner();
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
   /// Resolves every operand but the inputs.
   void bind(const Slabs& slabs);
+  /// Inputs lie in the host's memory, and so does the control block.
   void run(const std::vector<const std::byte*>& inputs, Control& control, int threads);
-  [[nodiscard]] const std::byte* address(const Home& home) const;
+  /// Copies what the last run left at `home` to the host.
+  void read(const Home& home, void* to, std::size_t bytes) const;
 
  private:
   struct Patch {
     std::size_t slot, input;
   };
+  [[nodiscard]] const std::byte* address(const Home& home) const;
+  void run_steps(Control& control, int threads);
+
   Plan* plan_;
+  Backend* device_;
+  std::unique_ptr<DeviceRun> device_run_;  // null where the device is the host
   Slabs slabs_;
   std::vector<const void*> in_;
   std::vector<void*> out_;

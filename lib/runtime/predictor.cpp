@@ -1,12 +1,12 @@
 // Prediction from many threads: plans are shared, each call borrows an arena of its own.
 #include <fmt/format.h>
 
-#include <cstring>
 #include <map>
 #include <mutex>
 
 #include "lib/ops/check.hpp"
 #include "lib/runtime/compile_plan.hpp"
+#include "lib/runtime/slab.hpp"
 #include "lib/runtime/tune.hpp"
 #include "tenon/backend.hpp"
 
@@ -15,13 +15,14 @@ namespace tenon {
 struct Predictor::Impl {
   /// What one call needs for itself.
   struct Context {
-    Context(Plan& plan, const Parameters& parameters) : arena(DType::u8, {plan.arena_bytes}), runner(plan) {
+    Context(Plan& plan, Backend& device, Parameters& parameters)
+        : arena(device, static_cast<std::size_t>(plan.arena_bytes)), runner(plan, device) {
       Slabs slabs;
-      slabs[Space::arena] = arena.bytes();
-      slabs[Space::parameters] = const_cast<std::byte*>(parameters.slab());  // a predict plan writes no parameter
+      slabs[Space::arena] = arena.data();
+      slabs[Space::parameters] = parameters.on_device(device);
       runner.bind(slabs);
     }
-    Array arena;
+    Slab arena;
     Runner runner;
   };
   struct Entry {
@@ -60,7 +61,7 @@ struct Predictor::Impl {
   std::unique_ptr<Context> borrow(Entry*& e, std::int64_t batch) {
     const std::lock_guard lock(mutex);
     e = &entry(batch);
-    if (e->idle.empty()) return std::make_unique<Context>(e->plan, model.parameters());
+    if (e->idle.empty()) return std::make_unique<Context>(e->plan, device, model.parameters());
     std::unique_ptr<Context> c = std::move(e->idle.back());
     e->idle.pop_back();
     return c;
@@ -96,11 +97,12 @@ std::vector<Array> Predictor::operator()(const std::vector<Array>& inputs) const
   Impl::Entry* entry = nullptr;
   std::unique_ptr<Impl::Context> context = p.borrow(entry, inputs[0].shape()[0]);
   Control control;
+  (void)p.model.parameters().on_device(p.device);  // with what was set or trained since
   context->runner.run(addresses, control, p.threads);
   std::vector<Array> out;
   for (const Readable& r : entry->plan.outputs) {
     out.emplace_back(r.spec);
-    std::memcpy(out.back().bytes(), context->runner.address(r.home), r.spec.bytes());
+    context->runner.read(r.home, out.back().bytes(), r.spec.bytes());
   }
   const std::lock_guard lock(p.mutex);
   entry->idle.push_back(std::move(context));

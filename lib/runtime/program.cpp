@@ -3,11 +3,11 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
 #include <map>
 
 #include "lib/ops/check.hpp"
 #include "lib/runtime/compile_plan.hpp"
+#include "lib/runtime/slab.hpp"
 #include "lib/runtime/tune.hpp"
 #include "tenon/backend.hpp"
 #include "tenon/log.hpp"
@@ -15,18 +15,31 @@
 namespace tenon {
 namespace {
 
-double scalar(const std::byte* at, DType dtype) {
-  if (dtype == DType::f64) return *reinterpret_cast<const double*>(at);
-  return *reinterpret_cast<const float*>(at);
-}
-
 /// A plan with its runner; both stay where they are, the runner points at the plan.
 struct Compiled {
-  explicit Compiled(Plan p) : plan(std::move(p)), runner(plan) {}
+  Compiled(Plan p, Backend& device) : plan(std::move(p)), runner(plan, device) {}
   Compiled(const Compiled&) = delete;
   Compiled& operator=(const Compiled&) = delete;
+  /// A scalar after a run.
+  [[nodiscard]] double scalar(const Readable& r) const {
+    if (r.spec.dtype == DType::f64) return read<double>(r.home);
+    return static_cast<double>(read<float>(r.home));
+  }
+  [[nodiscard]] Array array(const Readable& r) const {
+    Array a(r.spec);
+    runner.read(r.home, a.bytes(), r.spec.bytes());
+    return a;
+  }
   Plan plan;
   Runner runner;
+
+ private:
+  template <class T>
+  [[nodiscard]] T read(const Home& home) const {
+    T value{};
+    runner.read(home, &value, sizeof value);
+    return value;
+  }
 };
 
 int state_slabs(const Optimizer& optimizer) {
@@ -52,11 +65,13 @@ void check_observed(const Graph& g, const Parameters& parameters, const std::vec
   }
 }
 
-void fill(Array& a, float value) {
-  if (a.dtype() == DType::f64)
+Array filled(DType dtype, std::int64_t elements, float value) {
+  Array a(dtype, {elements});
+  if (dtype == DType::f64)
     std::ranges::fill(a.values<double>(), value);
   else
     std::ranges::fill(a.values<float>(), value);
+  return a;
 }
 
 }  // namespace
@@ -82,33 +97,44 @@ struct Program::Impl {
   Impl& operator=(const Impl&) = delete;
 
   void allocate() {
-    Parameters& p = model.parameters();
-    gradients = Array(p.dtype(), {p.slab_elements()});
-    if (options.accumulate > 1) accumulated = Array(p.dtype(), {p.slab_elements()});
+    const Parameters& p = model.parameters();
+    const std::size_t bytes = static_cast<std::size_t>(p.slab_elements()) * size_of(p.dtype());
+    const auto cleared = [&](std::size_t size) {
+      Slab slab(device, size);
+      slab.clear();
+      return slab;
+    };
+    gradients = cleared(bytes);
+    if (options.accumulate > 1) accumulated = cleared(bytes);
     const int states = state_slabs(options.optimizer);
-    for (int i = 0; i < states; ++i) state[i] = Array(p.dtype(), {p.slab_elements()});
-    if (const auto* adagrad = std::get_if<Adagrad>(&options.optimizer)) fill(state[0], adagrad->initial_accumulator);
+    for (int i = 0; i < states; ++i) state[i] = cleared(bytes);
+    if (const auto* adagrad = std::get_if<Adagrad>(&options.optimizer); adagrad != nullptr && bytes > 0) {
+      const Array start = filled(p.dtype(), p.slab_elements(), adagrad->initial_accumulator);
+      device.upload(state[0].data(), start.bytes(), bytes);
+    }
+    device.synchronize();
   }
 
   [[nodiscard]] Slabs slabs() {
     Slabs s;
-    s[Space::arena] = arena.bytes();
-    s[Space::parameters] = model.parameters().slab();
-    s[Space::gradients] = gradients.bytes();
-    s[Space::accumulated] = accumulated.bytes();
-    s[Space::state0] = state[0].bytes();
-    s[Space::state1] = state[1].bytes();
-    s[Space::state2] = state[2].bytes();
+    s[Space::arena] = arena.data();
+    s[Space::parameters] = model.parameters().on_device(device);
+    s[Space::gradients] = gradients.data();
+    s[Space::accumulated] = accumulated.data();
+    s[Space::state0] = state[0].data();
+    s[Space::state1] = state[1].data();
+    s[Space::state2] = state[2].data();
     return s;
   }
 
   Compiled& compiled(PlanMode mode, std::int64_t batch) {
     auto& slot = plans[{mode, batch}];
     if (slot == nullptr) {
-      slot = std::make_unique<Compiled>(compile_plan(model, options, rows, mode, batch, tuner.get()));
+      slot = std::make_unique<Compiled>(compile_plan(model, options, rows, mode, batch, tuner.get()), device);
       slot->plan.peak = peak;
-      if (slot->plan.arena_bytes > (arena.empty() ? 0 : arena.size())) {
-        arena = Array(DType::u8, {slot->plan.arena_bytes});
+      if (static_cast<std::size_t>(slot->plan.arena_bytes) > arena.size()) {
+        arena = Slab(device, static_cast<std::size_t>(slot->plan.arena_bytes));
+        arena.clear();
         for (auto& [key, other] : plans)
           if (other != nullptr) other->runner.bind(slabs());
       }
@@ -149,7 +175,9 @@ struct Program::Impl {
     Compiled& c = compiled(mode, batch);
     last = &c;
     const std::uint32_t halted_before = control.halt;
+    (void)model.parameters().on_device(device);  // with what was set or trained elsewhere since
     c.runner.run(addresses, control, threads);
+    if (mode == PlanMode::train) model.parameters().changed_on(device);
     if ((control.halt & Control::bad_index) != 0) {
       control.halt = halted_before;  // the loss is NaN because of the label: this batch is to blame, not the model
       throw DataError(
@@ -160,9 +188,8 @@ struct Program::Impl {
 
   StepResult read(const Compiled& c) {
     StepResult r;
-    r.loss = scalar(c.runner.address(c.plan.loss.home), c.plan.loss.spec.dtype);
-    for (std::size_t i = 0; i < c.plan.metrics.size(); ++i)
-      values[i].value = scalar(c.runner.address(c.plan.metrics[i].home), c.plan.metrics[i].spec.dtype);
+    r.loss = c.scalar(c.plan.loss);
+    for (std::size_t i = 0; i < c.plan.metrics.size(); ++i) values[i].value = c.scalar(c.plan.metrics[i]);
     r.metrics = {values.data(), c.plan.metrics.size()};
     r.halted = control.halt != 0;
     return r;
@@ -181,7 +208,7 @@ struct Program::Impl {
   Peak peak;
   Control control;
   std::optional<float> lr_override;
-  Array gradients, accumulated, state[3], arena;
+  Slab gradients, accumulated, state[3], arena;
   std::map<std::pair<PlanMode, std::int64_t>, std::unique_ptr<Compiled>> plans;
   Compiled* last = nullptr;
   std::vector<const std::byte*> addresses;
@@ -250,10 +277,7 @@ StepResult Program::evaluate(const Batch& batch) {
 std::vector<Array> Program::predict(const std::vector<Array>& inputs) {
   Compiled& c = impl_->run(PlanMode::predict, impl_->feed(inputs, nullptr));
   std::vector<Array> out;
-  for (const Readable& r : c.plan.outputs) {
-    out.emplace_back(r.spec);
-    std::memcpy(out.back().bytes(), c.runner.address(r.home), r.spec.bytes());
-  }
+  for (const Readable& r : c.plan.outputs) out.push_back(c.array(r));
   return out;
 }
 
@@ -264,10 +288,7 @@ Array Program::observed(const std::string& name) const {
   std::vector<std::string> names;
   for (const Readable& r : impl_->last->plan.observed) {
     names.push_back(r.name);
-    if (r.name != name) continue;
-    Array a(r.spec);
-    std::memcpy(a.bytes(), impl_->last->runner.address(r.home), r.spec.bytes());
-    return a;
+    if (r.name == name) return impl_->last->array(r);
   }
   reject("observed", "no '{}' among: {}; name it in .observe", name, fmt::join(names, ", "));
 }
@@ -276,8 +297,9 @@ Array Program::gradient(const std::string& parameter) const {
   const Parameters& ps = parameters();
   const Parameter& p = ps.list()[ps.index_of(parameter)];
   Array a(ps.dtype(), p.shape);
-  std::memcpy(a.bytes(), impl_->gradients.bytes() + static_cast<std::size_t>(p.offset) * size_of(ps.dtype()),
-              a.spec().bytes());
+  impl_->device.download(a.bytes(), impl_->gradients.data() + static_cast<std::size_t>(p.offset) * size_of(ps.dtype()),
+                         a.spec().bytes());
+  impl_->device.synchronize();
   return a;
 }
 
@@ -313,8 +335,6 @@ std::string Program::banner() const {
                      p.tuner != nullptr ? ", tuned" : "");
 }
 
-std::size_t Program::arena_bytes() const {
-  return impl_->arena.empty() ? 0 : static_cast<std::size_t>(impl_->arena.size());
-}
+std::size_t Program::arena_bytes() const { return impl_->arena.size(); }
 
 }  // namespace tenon

@@ -1,10 +1,9 @@
 // One-off runs: plan, allocate, run once, copy out.
 #include "lib/runtime/run_graph.hpp"
 
-#include <cstring>
-
 #include "lib/passes/passes.hpp"
 #include "lib/runtime/plan.hpp"
+#include "lib/runtime/slab.hpp"
 #include "tenon/backend.hpp"
 #include "tenon/error.hpp"
 
@@ -23,10 +22,10 @@ std::vector<Array> run_graph(const Graph& graph, const std::vector<ValueId>& wan
   const int threads = options.threads > 0 ? options.threads : device.default_threads();
   Plan plan = make_plan(g, RowSet(device, options));
 
-  Array arena(DType::u8, {plan.arena_bytes});
+  const Slab arena(device, static_cast<std::size_t>(plan.arena_bytes));
   Slabs slabs;
-  slabs[Space::arena] = arena.bytes();
-  Runner runner(plan);
+  slabs[Space::arena] = arena.data();
+  Runner runner(plan, device);
   runner.bind(slabs);
   std::vector<const std::byte*> in;
   for (const Array& a : inputs) in.push_back(a.bytes());
@@ -39,7 +38,7 @@ std::vector<Array> run_graph(const Graph& graph, const std::vector<ValueId>& wan
   std::vector<Array> out;
   for (const Readable& r : plan.outputs) {
     Array a(r.spec);
-    std::memcpy(a.bytes(), runner.address(r.home), r.spec.bytes());
+    runner.read(r.home, a.bytes(), r.spec.bytes());
     out.push_back(std::move(a));
   }
   return out;

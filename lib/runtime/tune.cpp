@@ -11,6 +11,7 @@
 #include "lib/ops/attributes.hpp"
 #include "lib/ops/in_place.hpp"
 #include "lib/runtime/scratch_operands.hpp"
+#include "lib/runtime/slab.hpp"
 #include "tenon/error.hpp"
 #include "tenon/log.hpp"
 
@@ -28,59 +29,68 @@ constexpr int rounds = 5;
 constexpr double sample_seconds = 2e-4;  // short runs are timed together
 constexpr double hopeless = 4;           // times the best
 
-/// Inputs and outputs of a problem, the same memory for all rows.
+/// Inputs and outputs of a problem on the device, the same memory for all rows.
 struct Operands {
-  Operands(const Problem& p, const op::AnyOp& any) : in(scratch_operands(any, {p.in, p.in + p.ins})) {
-    for (Array& a : in) in_pointers.push_back(a.bytes());
+  Operands(Backend& device, const Problem& p, const op::AnyOp& any) {
+    for (const Array& a : scratch_operands(any, {p.in, p.in + p.ins})) {
+      memory.emplace_back(device, a.spec().bytes());
+      if (a.spec().bytes() > 0) device.upload(memory.back().data(), a.bytes(), a.spec().bytes());
+      device.synchronize();  // the array ends here
+      in.push_back(memory.back().data());
+    }
     for (int i = 0; i < p.outs; ++i) {
       const int shared = shared_input(p, i);
-      if (shared < 0) out.emplace_back(p.out[i]);
-      out_pointers.push_back(shared < 0 ? out.back().bytes() : in[static_cast<std::size_t>(shared)].bytes());
+      if (shared < 0) memory.emplace_back(device, p.out[i].bytes());
+      out.push_back(shared < 0 ? memory.back().data() : memory[static_cast<std::size_t>(shared)].data());
     }
   }
-  std::vector<Array> in, out;
-  std::vector<const void*> in_pointers;
-  std::vector<void*> out_pointers;
+  std::vector<Slab> memory;
+  std::vector<const void*> in;
+  std::vector<void*> out;
 };
 
 /// A row with what its calls need.
 class Candidate {
  public:
-  Candidate(const Match& m, const Operands& operands, int threads) : match_(&m) {
-    if (m.step.workspace > 0) workspace_ = Array(DType::u8, {static_cast<std::int64_t>(m.step.workspace)});
-    call_.in = operands.in_pointers.data();
-    call_.out = operands.out_pointers.data();
-    call_.workspace = workspace_.bytes();
+  Candidate(Backend& device, const Match& m, const Operands& operands, int threads)
+      : device_(&device), match_(&m), workspace_(device, m.step.workspace), control_(device, sizeof(Control)) {
+    call_.in = operands.in.data();
+    call_.out = operands.out.data();
+    call_.workspace = workspace_.data();
+    call_.control = reinterpret_cast<Control*>(control_.data());
     call_.state = m.step.state.get();
     call_.threads = threads;
+    call_.stream = device.stream();
   }
   /// Seconds of a run: the mean of `calls`.
   double run(int calls) {
+    Control control;
+    control.lr = 1e-3f;
+    control.micro = 1;
+    device_->upload(control_.data(), &control, sizeof control);
+    device_->synchronize();
     const auto begin = Clock::now();
-    for (int i = 0; i < calls; ++i) {
-      Control control;
-      control.lr = 1e-3f;
-      control.micro = 1;
-      call_.control = &control;
-      match_->step.run(call_);
-    }
+    for (int i = 0; i < calls; ++i) match_->step.run(call_);
+    device_->synchronize();
     return std::chrono::duration<double>(Clock::now() - begin).count() / calls;
   }
 
  private:
+  Backend* device_;
   const Match* match_;
-  Array workspace_;
+  Slab workspace_, control_;
   Call call_;
 };
 
 /// Seconds of a run of each, the least of several: one run to warm up, then in turn, so that whatever slows the machine down
-/// for a while slows all of them. One that takes four times as long as another is not run again. Operands lie in the
-/// host's memory.
-std::vector<double> time_rows(const Problem& p, const op::AnyOp& any, const std::vector<Match>& matches, int threads) {
-  const Operands operands(p, any);
+/// for a while slows all of them. One that takes four times as long as another is not run again.
+std::vector<double> time_rows(Backend& device, const Problem& p, const op::AnyOp& any,
+                              const std::vector<Match>& matches, int threads) {
+  const std::lock_guard lock(device.mutex());
+  const Operands operands(device, p, any);
   std::vector<Candidate> candidates;
   candidates.reserve(matches.size());
-  for (const Match& m : matches) candidates.emplace_back(m, operands, threads);
+  for (const Match& m : matches) candidates.emplace_back(device, m, operands, threads);
   std::vector<double> least;
   std::vector<int> calls;
   for (Candidate& c : candidates) {
@@ -98,8 +108,9 @@ std::vector<double> time_rows(const Problem& p, const op::AnyOp& any, const std:
 
 }  // namespace
 
-Tuner::Tuner(const Backend& device, const RowSet& rows, const Options& run)
-    : rows_(&rows),
+Tuner::Tuner(Backend& device, const RowSet& rows, const Options& run)
+    : device_(&device),
+      rows_(&rows),
       tune_(run.tune),
       context_{TENON_VERSION, device.name() + ": " + device.description(), rows.threads(), run.precision,
                rows.providers()} {
@@ -135,7 +146,7 @@ Match Tuner::measured(const std::string& text, const Problem& problem, const op:
   TuneChoice choice{text, row_name(*matches.front().row), {}};
   std::size_t best = 0;
   if (matches.size() > 1) {
-    const std::vector<double> seconds = time_rows(problem, any, matches, rows_->threads());
+    const std::vector<double> seconds = time_rows(*device_, problem, any, matches, rows_->threads());
     best = static_cast<std::size_t>(std::min_element(seconds.begin(), seconds.end()) - seconds.begin());
     choice.row = row_name(*matches[best].row);
     std::string figures;
@@ -159,7 +170,7 @@ void Tuner::save() {
   changed_ = false;
 }
 
-std::unique_ptr<Tuner> make_tuner(const Backend& device, const RowSet& rows, const Options& run) {
+std::unique_ptr<Tuner> make_tuner(Backend& device, const RowSet& rows, const Options& run) {
   if (!run.tune.measure && run.tune.read.empty()) {
     if (!run.tune.write.empty()) throw UsageError("[tune] expects measure or a file to read, found only one to write");
     return nullptr;

@@ -13,7 +13,7 @@ namespace tenon {
 class Tuner {
  public:
   /// Reads the file that `run.tune` names. Throws IoError, DataError.
-  Tuner(const Backend&, const RowSet&, const Options& run);
+  Tuner(Backend&, const RowSet&, const Options& run);
 
   /// The row for a problem: the one chosen before, here or in the file; else, where measuring was asked for, the fastest;
   /// else the first. Throws DataError where the file names a row that does not take the problem.
@@ -24,6 +24,7 @@ class Tuner {
  private:
   [[nodiscard]] Match measured(const std::string& text, const Problem&, const op::AnyOp&);
 
+  Backend* device_;
   const RowSet* rows_;
   Tune tune_;
   TuneContext context_;
@@ -32,6 +33,6 @@ class Tuner {
 };
 
 /// Null where the options ask for nothing.
-[[nodiscard]] std::unique_ptr<Tuner> make_tuner(const Backend&, const RowSet&, const Options& run);
+[[nodiscard]] std::unique_ptr<Tuner> make_tuner(Backend&, const RowSet&, const Options& run);
 
 }  // namespace tenon

@@ -67,7 +67,7 @@ class Checker {
       return r;
     }
     const RowRun run = run_row(p, std::get<Step>(bound), in, control_, options_.threads);
-    const Comparison c = compare_bounded(any, widened(in), run.out, exact, control_, row.precision);
+    const Comparison c = compare_bounded(any, widened(in), run.out, exact, control_, arithmetic_of(row));
     r.worst = c.worst;
     r.fault = !run.fault.empty() ? run.fault : c.fault;
     if (row.canonical && r.fault.empty()) r.fault = compare_bits(run.out, run_reference(any, in, control_).out).fault;

@@ -8,8 +8,9 @@
 //   contractions in bf16   (2^-7 + 2^-16) S more: a bf16 has 8 bits of significand, so that rounding changes each operand
 //                     by 2^-8 at most, relative; dz of a gradient after its epilogue is undone. Not the bias gradient,
 //                     which sums in fp32.
+//   contractions in tf32   (2^-10 + 2^-22) S more, on tensor cores: a tf32 has 11 bits
 //   the user's        8 (sqrt(K) + 2) u times the largest result, K inputs an output
-//   conv2d in tf32    3 (sqrt(C) + 10) u S, C channels, S = the transformed sum over absolute values where the
+//   conv2d by Winograd   3 (sqrt(C) + 10) u S, C channels, S = the transformed sum over absolute values where the
 //                     convolution may be computed by F(4x4, 3x3) (error_bound_winograd.cpp)
 //
 // Here: contractions, pointwise operations, updates, and which bound an operation has. The softmax family is in
@@ -74,7 +75,7 @@ std::vector<Array> contraction(const Work& w, Contraction c) {
   Array sum = w.run(c, operands)[0];
   double factor = w.sum_factor() + w.rounding();
   if constexpr (std::is_same_v<Contraction, op::Conv2d>) {
-    if (w.precision == Precision::tf32 && winograd_takes(c, w.in[1].shape())) {
+    if (w.arithmetic == Arithmetic::winograd && winograd_takes(c, w.in[1].shape())) {
       sum = transformed_sums(w, c, operands);
       factor = margin * (std::sqrt(static_cast<double>(w.in[0].shape()[3])) + 10) * u;
     }
@@ -322,8 +323,8 @@ double reduction_length(const op::AnyOp& any, const std::vector<TensorSpec>& in,
 }
 
 std::vector<Array> error_bounds(const op::AnyOp& any, const std::vector<Array>& in, const std::vector<Array>& exact,
-                                const Control& control, Precision precision) {
-  const bound::Work w{any, in, exact, control, reduction_length(any, specs_of(in), specs_of(exact)), precision};
+                                const Control& control, Arithmetic arithmetic) {
+  const bound::Work w{any, in, exact, control, reduction_length(any, specs_of(in), specs_of(exact)), arithmetic};
   return visit_op<std::vector<Array>>(bound::BoundOf{w}, any);
 }
 

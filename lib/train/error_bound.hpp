@@ -46,11 +46,13 @@ struct Work {
   const In &in, &exact;
   const Control& control;
   double terms;
-  Precision precision;
+  Arithmetic arithmetic;
 
   [[nodiscard]] double sum_factor(double by = margin) const { return by * (std::sqrt(terms) + 2) * u; }
-  /// What a product loses where its operands are rounded to bf16 first, (1 + 2^-8)^2 - 1.
-  [[nodiscard]] double rounding() const { return precision == Precision::bf16 ? 0x1p-7 + 0x1p-16 : 0; }
+  /// What a product loses where its operands are rounded first, (1 + 2^-8)^2 - 1 or (1 + 2^-11)^2 - 1.
+  [[nodiscard]] double rounding() const {
+    return arithmetic == Arithmetic::bf16 ? 0x1p-7 + 0x1p-16 : arithmetic == Arithmetic::tf32 ? 0x1p-10 + 0x1p-22 : 0;
+  }
   /// The operation on other operands.
   [[nodiscard]] std::vector<Array> run(const op::AnyOp& other, const In& operands) const {
     return run_reference(other, operands, control).out;
@@ -74,7 +76,7 @@ struct Work {
   }
 };
 
-/// True where a row of precision tf32 may take the convolution by F(4x4, 3x3).
+/// True where a row of that arithmetic may take the convolution by F(4x4, 3x3).
 [[nodiscard]] bool winograd_takes(const op::Conv2d&, const Shape& filter);
 /// Its sums over absolute values, in the shape of the output before any pool.
 [[nodiscard]] Array winograd_sums(const op::Conv2d&, const Array& x, const Array& filter, const Shape& y);

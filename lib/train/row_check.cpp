@@ -10,6 +10,7 @@
 #include <memory>
 #include <new>
 
+#include "lib/runtime/slab.hpp"
 #include "tenon/error.hpp"
 
 namespace tenon {
@@ -25,17 +26,27 @@ int poison(DType d) { return floating(d) ? 0xFF : 0xA5; }
 class Guarded {
  public:
   Guarded(std::size_t bytes, DType dtype) : bytes_(bytes), fill_(poison(dtype)) {
-    const std::size_t total = 2 * guard_bytes + (bytes + alignment) / alignment * alignment;
-    memory_.reset(static_cast<std::byte*>(::operator new (total, std::align_val_t{alignment})));
-    std::memset(memory_.get(), fill_, total);
+    memory_.reset(static_cast<std::byte*>(::operator new (total(), std::align_val_t{alignment})));
+    std::memset(memory_.get(), fill_, total());
   }
   [[nodiscard]] std::byte* data() const { return memory_.get() + guard_bytes; }
+  /// The same block on a device, canaries and all: where its data lies there. On the host it is this block itself.
+  [[nodiscard]] std::byte* give_to(Backend& device) {
+    if (device.on_host()) return data();
+    copy_ = Slab(device, total());
+    device.upload(copy_.data(), memory_.get(), total());
+    return copy_.data() + guard_bytes;
+  }
+  void take_from(Backend& device) {
+    if (!device.on_host()) device.download(memory_.get(), copy_.data(), total());
+  }
   [[nodiscard]] bool intact() const { return whole(memory_.get()) && whole(data() + bytes_); }
 
  private:
   struct Release {
     void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{alignment}); }
   };
+  [[nodiscard]] std::size_t total() const { return 2 * guard_bytes + (bytes_ + alignment) / alignment * alignment; }
   [[nodiscard]] bool whole(const std::byte* zone) const {
     return std::all_of(zone, zone + guard_bytes, [&](std::byte b) { return b == static_cast<std::byte>(fill_); });
   }
@@ -43,6 +54,7 @@ class Guarded {
   std::unique_ptr<std::byte, Release> memory_;
   std::size_t bytes_;
   int fill_;
+  Slab copy_;
 };
 
 std::string element(const Array& a, std::int64_t i, int output) {
@@ -51,43 +63,60 @@ std::string element(const Array& a, std::int64_t i, int output) {
 
 }  // namespace
 
-RowRun run_row(const Problem& p, const Step& step, const std::vector<Array>& in, const Control& control, int threads) {
+RowRun run_row(const Problem& p, const Step& step, const std::vector<Array>& in, const Control& control, int threads,
+               Backend& device) {
+  const std::lock_guard lock(device.mutex());
   std::vector<Guarded> operands;
   operands.reserve(static_cast<std::size_t>(p.ins + p.outs));
   std::vector<const void*> in_pointers;
   std::vector<void*> out_pointers;
+  std::vector<std::size_t> operand_of_out;
   for (const Array& a : in) {
     operands.emplace_back(a.spec().bytes(), a.dtype());
     std::memcpy(operands.back().data(), a.bytes(), a.spec().bytes());
-    in_pointers.push_back(operands.back().data());
+    in_pointers.push_back(operands.back().give_to(device));
   }
   std::vector<bool> written(in.size());
   for (int i = 0; i < p.outs; ++i) {
     const int shared = shared_input(p, i);
     if (shared >= 0) {
-      written[static_cast<std::size_t>(shared)] = true;
-      out_pointers.push_back(operands[static_cast<std::size_t>(shared)].data());
+      const auto operand = static_cast<std::size_t>(shared);
+      written[operand] = true;
+      out_pointers.push_back(const_cast<void*>(in_pointers[operand]));
+      operand_of_out.push_back(operand);
     } else {
       operands.emplace_back(p.out[i].bytes(), p.out[i].dtype);
-      out_pointers.push_back(operands.back().data());
+      out_pointers.push_back(operands.back().give_to(device));
+      operand_of_out.push_back(operands.size() - 1);
     }
   }
-  const Guarded workspace(step.workspace, DType::f32);
-  RowRun result;
-  result.control = control;
-  Call call{
-      in_pointers.data(), out_pointers.data(), workspace.data(), &result.control, step.state.get(), threads, nullptr};
+  Guarded workspace(step.workspace, DType::f32), control_block(sizeof(Control), DType::i32);
+  std::memcpy(control_block.data(), &control, sizeof control);
+  const Call call{.in = in_pointers.data(),
+                  .out = out_pointers.data(),
+                  .workspace = workspace.give_to(device),
+                  .control = reinterpret_cast<Control*>(control_block.give_to(device)),
+                  .state = step.state.get(),
+                  .threads = threads,
+                  .stream = device.stream()};
   step.run(call);
+  for (Guarded& g : operands) g.take_from(device);
+  workspace.take_from(device);
+  control_block.take_from(device);
+  device.synchronize();
 
+  RowRun result;
+  std::memcpy(&result.control, control_block.data(), sizeof control);
   for (std::size_t i = 0; i < operands.size(); ++i)
     if (!operands[i].intact()) result.fault = fmt::format("wrote outside operand {}", i);
   if (!workspace.intact()) result.fault = fmt::format("wrote outside its workspace of {} bytes", step.workspace);
+  if (!control_block.intact()) result.fault = "wrote outside the control block";
   for (std::size_t i = 0; i < in.size(); ++i)
     if (!written[i] && std::memcmp(operands[i].data(), in[i].bytes(), in[i].spec().bytes()) != 0)
       result.fault = fmt::format("wrote to input {}", i);
   for (int i = 0; i < p.outs; ++i) {
     Array a(p.out[i]);
-    std::memcpy(a.bytes(), out_pointers[static_cast<std::size_t>(i)], p.out[i].bytes());
+    std::memcpy(a.bytes(), operands[operand_of_out[static_cast<std::size_t>(i)]].data(), p.out[i].bytes());
     result.out.push_back(std::move(a));
   }
   return result;
@@ -124,6 +153,12 @@ RowRun run_reference(const op::AnyOp& any, const std::vector<Array>& in, const C
     why = std::get<Refusal>(bound).why;
   }
   throw UsageError(fmt::format("[{}] the reference does not take {}: {}", op::name_of(any), p.str(), why));
+}
+
+Arithmetic arithmetic_of(const Kernel& row) {
+  if (row.precision == Precision::bf16) return Arithmetic::bf16;
+  if (row.precision == Precision::fp32) return Arithmetic::fp32;
+  return row.provider.starts_with("cuda.") ? Arithmetic::tf32 : Arithmetic::winograd;
 }
 
 Comparison compare_bits(const std::vector<Array>& found, const std::vector<Array>& expected) {
@@ -208,8 +243,8 @@ class MaskRule {
 }  // namespace
 
 Comparison compare_bounded(const op::AnyOp& any, const std::vector<Array>& in, const std::vector<Array>& found,
-                           const std::vector<Array>& exact, const Control& control, Precision precision) {
-  const std::vector<Array> bounds = error_bounds(any, in, exact, control, precision);
+                           const std::vector<Array>& exact, const Control& control, Arithmetic arithmetic) {
+  const std::vector<Array> bounds = error_bounds(any, in, exact, control, arithmetic);
   std::optional<MaskRule> rule;
   if (const op::Epilogue* e = masked_epilogue(any)) rule.emplace(any, *e, in, exact[1], bounds[0], control);
   Comparison c;

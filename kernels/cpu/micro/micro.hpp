@@ -2,6 +2,7 @@
 // geometry from Call::state, as the plain struct named beside it (kernels/cpu/geometry.hpp), prepared by the binding
 // code in kernels/cpu/bind_*.cpp, which is baseline code.
 #pragma once
+#include "kernels/common/loops.hpp"
 #include "kernels/cpu/geometry.hpp"
 #include "kernels/cpu/levels.hpp"
 #include "tenon/kernel.hpp"
@@ -17,40 +18,12 @@ namespace tenon::cpu {
   /* Conv2dPlan         */ X(conv2d_direct) X(conv2d_depthwise) X(conv2d_winograd)     \
                            X(conv2d_grad_input) X(conv2d_grad_input_dense)             \
                            X(conv2d_grad_filter)                                       \
-  /* ChainGeometry      */ X(pointwise_chain)                                          \
   /* FmaGeometry        */ X(fma_peak)
-/// Loops that `cpu.eigen` writes a second time, as a function of the same name in eigen_rows (eigen_*.cpp).
-#define TENON_SHARED_LOOPS(X)                                                                              \
-  /* BiasGeometry       */ X(bias_add) X(bias_grad)                                                        \
-  /* UnaryGeometry      */ X(unary) X(unary_grad)                                                          \
-  /* BinaryGeometry     */ X(binary)                                                                       \
-  /* DropoutGeometry    */ X(dropout) X(dropout_grad)                                                      \
-  /* LossGeometry       */ X(sigmoid_crossentropy) X(sigmoid_crossentropy_grad) X(binary_crossentropy)     \
-                           X(binary_crossentropy_grad)                                                     \
-  /* RowsGeometry       */ X(softmax) X(softmax_grad) X(softmax_crossentropy) X(softmax_crossentropy_grad) \
-                           X(correct)                                                                      \
-  /* PoolGeometry       */ X(max_pool2d) X(max_pool2d_grad) X(avg_pool2d) X(avg_pool2d_grad)               \
-  /* TransposeGeometry  */ X(transpose)                                                                    \
-  /* ConcatGeometry     */ X(concat)                                                                       \
-  /* SliceGeometry      */ X(slice) X(slice_grad)                                                          \
-  /* GatherGeometry     */ X(gather) X(gather_grad)                                                        \
-  /* BroadcastGeometry  */ X(broadcast_to)                                                                 \
-  /* ReduceGeometry     */ X(reduce) X(reduce_select_grad)                                                 \
-  /* UpdateGeometry     */ X(sgd) X(adadelta) X(adagrad) X(rmsprop) X(adam)                                \
-  /* AccumulateGeometry */ X(accumulate_grad)                                                              \
-  /* ClipGeometry       */ X(clip_norm)                                                                    \
-  /* EmaGeometry        */ X(assign_ema)                                                                   \
-  /* no state           */ X(check_finite)
 // clang-format on
-#define TENON_MICROKERNELS(X) TENON_OWN_LOOPS(X) TENON_SHARED_LOOPS(X)
-
-struct Microkernels {
-  const char* provider;      // "cpu.avx512"
-  std::int32_t width;        // floats in a vector
+struct Microkernels : Loops {
   std::int32_t tile_height;  // rows of a register tile
-  bool canonical;            // has FMA
 #define TENON_MEMBER_OF_TABLE(name) RunFn name;
-  TENON_MICROKERNELS(TENON_MEMBER_OF_TABLE)
+  TENON_OWN_LOOPS(TENON_MEMBER_OF_TABLE)
 #undef TENON_MEMBER_OF_TABLE
 };
 
@@ -67,7 +40,8 @@ TENON_LEVELS(TENON_DECLARE)
 #ifdef TENON_ISA
 namespace tenon::cpu::TENON_ISA {
 #define TENON_DECLARE(name) void name(const Call&);
-TENON_MICROKERNELS(TENON_DECLARE)
+TENON_OWN_LOOPS(TENON_DECLARE)
+TENON_LOOPS(TENON_DECLARE)
 #undef TENON_DECLARE
 }  // namespace tenon::cpu::TENON_ISA
 #endif

@@ -8,26 +8,29 @@
 namespace tenon::cpu::TENON_ISA {
 
 extern const Microkernels table;
-const Microkernels table{.provider = "cpu." TENON_TEXT(TENON_ISA),
-                         .width = width,
-                         .tile_height = tile_height,
-                         .canonical = has_fma,
+const Microkernels table{{.provider = "cpu." TENON_TEXT(TENON_ISA),
+                          .width = width,
+                          .canonical = has_fma,
 #define TENON_ENTRY(name) .name = name,
-                         TENON_MICROKERNELS(TENON_ENTRY)
+                          TENON_LOOPS(TENON_ENTRY)
+#undef TENON_ENTRY
+                         },
+                         tile_height,
+#define TENON_ENTRY(name) name,
+                         TENON_OWN_LOOPS(TENON_ENTRY)
 #undef TENON_ENTRY
 };
 
 extern const EigenKernels eigen_table;
-const EigenKernels eigen_table{.others = {.provider = "cpu.eigen",
-                                          .width = width,
-                                          .tile_height = tile_height,
-                                          .canonical = false,
-#define TENON_NONE(name) .name = nullptr,
+const EigenKernels eigen_table{.others =
+                                   {
+                                       .provider = "cpu.eigen",
+                                       .width = width,
+                                       .canonical = false,
 #define TENON_ENTRY(name) .name = eigen_rows::name,
-                                          TENON_OWN_LOOPS(TENON_NONE) TENON_SHARED_LOOPS(TENON_ENTRY)
-#undef TENON_NONE
+                                       TENON_SHARED_LOOPS(TENON_ENTRY).pointwise_chain = nullptr,
 #undef TENON_ENTRY
-                               },
+                                   },
                                .product = eigen_rows::product,
                                .conv2d = eigen_rows::conv2d,
                                .conv2d_grad_input = eigen_rows::conv2d_grad_input,

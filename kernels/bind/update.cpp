@@ -1,8 +1,8 @@
 // Binds the updates: optimizer steps over slab ranges, gradient accumulation, clipping, running means, the loss check.
+#include "kernels/bind/support.hpp"
 #include "kernels/common/order.hpp"
-#include "kernels/cpu/bind_support.hpp"
 
-namespace tenon::cpu {
+namespace tenon::bind {
 namespace {
 
 /// Operands: parameter, gradient, `states` states, and the clip scale where the gradient is clipped.
@@ -24,20 +24,20 @@ Bound bind_sgd(const Problem& p, const Kernel& row) {
   UpdateGeometry g{};
   g.a = u.momentum;
   g.flag = u.nesterov;
-  return bind_rule(p, micro(row).sgd, u.common, u.momentum != 0.f ? 1 : 0, g);
+  return bind_rule(p, loops(row).sgd, u.common, u.momentum != 0.f ? 1 : 0, g);
 }
 Bound bind_adadelta(const Problem& p, const Kernel& row) {
   const auto& u = p.as<op::AdadeltaUpdate>();
   UpdateGeometry g{};
   g.a = u.rho;
   g.epsilon = u.epsilon;
-  return bind_rule(p, micro(row).adadelta, u.common, 2, g);
+  return bind_rule(p, loops(row).adadelta, u.common, 2, g);
 }
 Bound bind_adagrad(const Problem& p, const Kernel& row) {
   const auto& u = p.as<op::AdagradUpdate>();
   UpdateGeometry g{};
   g.epsilon = u.epsilon;
-  return bind_rule(p, micro(row).adagrad, u.common, 1, g);
+  return bind_rule(p, loops(row).adagrad, u.common, 1, g);
 }
 Bound bind_rmsprop(const Problem& p, const Kernel& row) {
   const auto& u = p.as<op::RmspropUpdate>();
@@ -46,7 +46,7 @@ Bound bind_rmsprop(const Problem& p, const Kernel& row) {
   g.b = u.momentum;
   g.epsilon = u.epsilon;
   g.flag = u.epsilon_inside;
-  return bind_rule(p, micro(row).rmsprop, u.common, u.momentum != 0.f ? 2 : 1, g);
+  return bind_rule(p, loops(row).rmsprop, u.common, u.momentum != 0.f ? 2 : 1, g);
 }
 Bound bind_adam(const Problem& p, const Kernel& row) {
   const auto& u = p.as<op::AdamUpdate>();
@@ -55,32 +55,32 @@ Bound bind_adam(const Problem& p, const Kernel& row) {
   g.b = u.beta2;
   g.epsilon = u.epsilon;
   g.flag = u.decoupled;
-  return bind_rule(p, micro(row).adam, u.common, 2, g);
+  return bind_rule(p, loops(row).adam, u.common, 2, g);
 }
 
 Bound bind_accumulate_grad(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 2)) return *refusal;
-  return make_step(micro(row).accumulate_grad,
+  return make_step(loops(row).accumulate_grad,
                    AccumulateGeometry{p.in[0].shape.elements(), p.as<op::AccumulateGrad>().scale});
 }
 Bound bind_clip_norm(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 1)) return *refusal;
   const ClipGeometry g{p.in[0].shape.elements(), p.as<op::ClipNorm>().max_norm};
   const std::int64_t chunks = order::chunks(g.n, order::reduce_chunk);
-  return make_step(micro(row).clip_norm, g, chunks == 1 ? 0 : static_cast<std::size_t>(chunks) * 4);
+  return make_step(loops(row).clip_norm, g, chunks == 1 ? 0 : static_cast<std::size_t>(chunks) * 4);
 }
 Bound bind_assign_ema(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 2)) return *refusal;
-  return make_step(micro(row).assign_ema, EmaGeometry{p.in[0].shape.elements(), p.as<op::AssignEma>().momentum});
+  return make_step(loops(row).assign_ema, EmaGeometry{p.in[0].shape.elements(), p.as<op::AssignEma>().momentum});
 }
 Bound bind_check_finite(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 1)) return *refusal;
-  return Step{micro(row).check_finite, nullptr, 0};
+  return Step{loops(row).check_finite, nullptr, 0};
 }
 
 }  // namespace
 
-void append_update_rows(KernelTable& table, const Microkernels& m) {
+void append_update_rows(KernelTable& table, const Loops& m) {
   const Edges edges{{m.width, 4096, 1024}};
   append<op::SgdUpdate>(table, m, {m.sgd}, bind_sgd, edges);
   append<op::AdadeltaUpdate>(table, m, {m.adadelta}, bind_adadelta, edges);
@@ -93,4 +93,4 @@ void append_update_rows(KernelTable& table, const Microkernels& m) {
   append<op::CheckFinite>(table, m, {m.check_finite}, bind_check_finite, edges);
 }
 
-}  // namespace tenon::cpu
+}  // namespace tenon::bind

@@ -1,8 +1,8 @@
 // Binds pool2d and its gradient.
+#include "kernels/bind/support.hpp"
 #include "kernels/common/geometry_of.hpp"
-#include "kernels/cpu/bind_support.hpp"
 
-namespace tenon::cpu {
+namespace tenon::bind {
 namespace {
 
 /// A window that lies in the padding altogether has no maximum and no mean.
@@ -27,21 +27,21 @@ Bound bind(const Problem& p, RunFn run) {
 
 Bound bind_pool2d(const Problem& p, const Kernel& row) {
   const bool max = p.as<op::Pool2d>().fn == op::PoolFn::max;
-  return bind(p, max ? micro(row).max_pool2d : micro(row).avg_pool2d);
+  return bind(p, max ? loops(row).max_pool2d : loops(row).avg_pool2d);
 }
 
 Bound bind_pool2d_grad(const Problem& p, const Kernel& row) {
   const bool max = p.as<op::Pool2dGrad>().forward.fn == op::PoolFn::max;
   if (max && p.in[1].dtype != DType::i32) return refuse_dtype("i32", 1, p.in[1].dtype);
-  return bind(p, max ? micro(row).max_pool2d_grad : micro(row).avg_pool2d_grad);
+  return bind(p, max ? loops(row).max_pool2d_grad : loops(row).avg_pool2d_grad);
 }
 
 }  // namespace
 
-void append_pool_rows(KernelTable& table, const Microkernels& m) {
+void append_pool_rows(KernelTable& table, const Loops& m) {
   const Edges edges{{m.width, 4096, 1024}};
   append<op::Pool2d>(table, m, {m.max_pool2d, m.avg_pool2d}, bind_pool2d, edges);
   append<op::Pool2dGrad>(table, m, {m.max_pool2d_grad, m.avg_pool2d_grad}, bind_pool2d_grad, edges);
 }
 
-}  // namespace tenon::cpu
+}  // namespace tenon::bind

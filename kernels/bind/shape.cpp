@@ -1,8 +1,8 @@
 // Binds the operations that move elements, the reductions and the bias.
+#include "kernels/bind/support.hpp"
 #include "kernels/common/order.hpp"
-#include "kernels/cpu/bind_support.hpp"
 
-namespace tenon::cpu {
+namespace tenon::bind {
 namespace {
 
 constexpr int most_parts = static_cast<int>(sizeof(ConcatGeometry::part_bytes) / sizeof(std::int64_t));
@@ -21,7 +21,7 @@ Bound bind_transpose(const Problem& p, const Kernel& row) {
     g.extent[i] = y.extent[i];
     g.stride[i] = y.stride[i];
   }
-  return make_step(micro(row).transpose, g);
+  return make_step(loops(row).transpose, g);
 }
 
 Bound bind_concat(const Problem& p, const Kernel& row) {
@@ -31,7 +31,7 @@ Bound bind_concat(const Problem& p, const Kernel& row) {
   ConcatGeometry g{p.ins, p.in[0].shape.product(0, axis), {}};
   for (int i = 0; i < p.ins; ++i)
     g.part_bytes[i] = p.in[i].shape.product(axis, p.in[i].shape.rank()) * bytes_of(p.in[i]);
-  return make_step(micro(row).concat, g);
+  return make_step(loops(row).concat, g);
 }
 
 /// `part` is the value beside the slice: y of a slice, gy of its gradient.
@@ -42,18 +42,18 @@ SliceGeometry slice_geometry(const op::Slice& s, const TensorSpec& part, std::in
 }
 Bound bind_slice(const Problem& p, const Kernel& row) {
   const auto& s = p.as<op::Slice>();
-  return make_step(micro(row).slice, slice_geometry(s, p.out[0], p.in[0].shape[s.axis]));
+  return make_step(loops(row).slice, slice_geometry(s, p.out[0], p.in[0].shape[s.axis]));
 }
 Bound bind_slice_grad(const Problem& p, const Kernel& row) {
   const auto& s = p.as<op::SliceGrad>();
-  return make_step(micro(row).slice_grad, slice_geometry(s.forward, p.in[0], s.extent));
+  return make_step(loops(row).slice_grad, slice_geometry(s.forward, p.in[0], s.extent));
 }
 
 Bound bind_gather(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 1)) return *refusal;
   if (p.in[1].dtype != DType::i32) return refuse_dtype("i32", 1, p.in[1].dtype);
   const Shape& table = p.in[0].shape;
-  return make_step(micro(row).gather,
+  return make_step(loops(row).gather,
                    GatherGeometry{table[0], table.product(1, table.rank()), p.in[1].shape.elements()});
 }
 Bound bind_gather_grad(const Problem& p, const Kernel& row) {
@@ -61,7 +61,7 @@ Bound bind_gather_grad(const Problem& p, const Kernel& row) {
   if (p.in[1].dtype != DType::i32) return refuse_dtype("i32", 1, p.in[1].dtype);
   const auto& grad = p.as<op::GatherGrad>();
   const Shape& gy = p.in[0].shape;
-  return make_step(micro(row).gather_grad,
+  return make_step(loops(row).gather_grad,
                    GatherGeometry{grad.rows, gy.product(grad.ids_rank, gy.rank()), p.in[1].shape.elements()});
 }
 
@@ -80,7 +80,7 @@ Bound bind_broadcast_to(const Problem& p, const Kernel& row) {
     g.extent[i] = merged.extent[i];
     g.stride[i] = merged.stride[i];
   }
-  return make_step(micro(row).broadcast_to, g);
+  return make_step(loops(row).broadcast_to, g);
 }
 
 /// Room for the results of chunks, where there is more than one.
@@ -98,11 +98,11 @@ Bound bind_reduce(const Problem& p, const Kernel& row) {
   const ReduceGeometry g = reduce_geometry(p.as<op::Reduce>(), p.in[0].shape);
   if (g.n == 0 && g.fn != op::ReduceFn::sum) return Refusal{"mean, max and min of no element have no value"};
   const std::int64_t chunk = g.inner == 1 ? order::reduce_chunk : order::k_chunk;
-  return make_step(micro(row).reduce, g, part_bytes(g.n, chunk, g.outer * g.inner));
+  return make_step(loops(row).reduce, g, part_bytes(g.n, chunk, g.outer * g.inner));
 }
 Bound bind_reduce_select_grad(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 3)) return *refusal;
-  return make_step(micro(row).reduce_select_grad, reduce_geometry(p.as<op::ReduceSelectGrad>().forward, p.in[1].shape));
+  return make_step(loops(row).reduce_select_grad, reduce_geometry(p.as<op::ReduceSelectGrad>().forward, p.in[1].shape));
 }
 
 /// The first axis of rank >= 3 counts samples; the rows of a matrix are counted one by one.
@@ -113,18 +113,18 @@ BiasGeometry bias_geometry(const Shape& x) {
 }
 Bound bind_bias_add(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 2)) return *refusal;
-  return make_step(micro(row).bias_add, bias_geometry(p.in[0].shape));
+  return make_step(loops(row).bias_add, bias_geometry(p.in[0].shape));
 }
 Bound bind_bias_grad(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 1)) return *refusal;
   const BiasGeometry g = bias_geometry(p.in[0].shape);
   const std::int64_t chunk = g.by_sample ? order::sample_group * g.inner : order::k_chunk;
-  return make_step(micro(row).bias_grad, g, part_bytes(g.n * g.inner, chunk, g.c));
+  return make_step(loops(row).bias_grad, g, part_bytes(g.n * g.inner, chunk, g.c));
 }
 
 }  // namespace
 
-void append_shape_rows(KernelTable& table, const Microkernels& m) {
+void append_shape_rows(KernelTable& table, const Loops& m) {
   const Edges edges{{m.width, 4096, 1024}};
   append<op::Transpose>(table, m, {m.transpose}, bind_transpose, edges);
   append<op::Concat>(table, m, {m.concat}, bind_concat, edges);
@@ -139,4 +139,4 @@ void append_shape_rows(KernelTable& table, const Microkernels& m) {
   append<op::BiasGrad>(table, m, {m.bias_grad}, bind_bias_grad, edges);
 }
 
-}  // namespace tenon::cpu
+}  // namespace tenon::bind

@@ -1,18 +1,18 @@
 // Binds the pointwise functions, dropout, and the losses between two numbers.
-#include "kernels/cpu/bind_support.hpp"
+#include "kernels/bind/support.hpp"
 
-namespace tenon::cpu {
+namespace tenon::bind {
 namespace {
 
 Bound bind_unary(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 1)) return *refusal;
   const auto& u = p.as<op::Unary>();
-  return make_step(micro(row).unary, UnaryGeometry{u.fn, u.alpha, u.beta, p.in[0].shape.elements()});
+  return make_step(loops(row).unary, UnaryGeometry{u.fn, u.alpha, u.beta, p.in[0].shape.elements()});
 }
 Bound bind_unary_grad(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 2)) return *refusal;
   const auto& u = p.as<op::UnaryGrad>().forward;
-  return make_step(micro(row).unary_grad, UnaryGeometry{u.fn, u.alpha, u.beta, p.in[0].shape.elements()});
+  return make_step(loops(row).unary_grad, UnaryGeometry{u.fn, u.alpha, u.beta, p.in[0].shape.elements()});
 }
 
 /// Appends an axis of the output inside the others; one of extent 1 is dropped, one that continues its neighbour in
@@ -49,14 +49,14 @@ Bound bind_binary(const Problem& p, const Kernel& row) {
     g.rank = 1;
     g.extent[0] = g.stride_a[0] = g.stride_b[0] = 1;
   }
-  return make_step(micro(row).binary, g);
+  return make_step(loops(row).binary, g);
 }
 
 Bound bind_pointwise_chain(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, p.ins)) return *refusal;
   ChainGeometry g{p.as<op::PointwiseChain>(), {}, p.out[0].shape.elements()};
   for (int i = 0; i < p.ins; ++i) g.one_value[i] = p.in[i].shape.elements() != g.n;
-  return make_step(micro(row).pointwise_chain, g);
+  return make_step(loops(row).pointwise_chain, g);
 }
 
 Bound bind_dropout(const Problem& p, const Kernel& row) {
@@ -65,12 +65,12 @@ Bound bind_dropout(const Problem& p, const Kernel& row) {
   const std::int64_t n = p.in[0].shape.elements();
   if (n > std::int64_t{1} << 34)
     return Refusal{"expects at most 2^34 elements, because a counter word numbers them by fours"};
-  return make_step(micro(row).dropout, DropoutGeometry{d.rate, d.site, n});
+  return make_step(loops(row).dropout, DropoutGeometry{d.rate, d.site, n});
 }
 Bound bind_dropout_grad(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 1)) return *refusal;
   if (p.in[1].dtype != DType::u8) return refuse_dtype("u8", 1, p.in[1].dtype);
-  return make_step(micro(row).dropout_grad, DropoutGeometry{p.as<op::DropoutGrad>().rate, 0, p.in[0].shape.elements()});
+  return make_step(loops(row).dropout_grad, DropoutGeometry{p.as<op::DropoutGrad>().rate, 0, p.in[0].shape.elements()});
 }
 
 Bound bind_loss(const Problem& p, RunFn run, float epsilon) {
@@ -78,21 +78,21 @@ Bound bind_loss(const Problem& p, RunFn run, float epsilon) {
   return make_step(run, LossGeometry{epsilon, p.in[0].shape.elements()});
 }
 Bound bind_sigmoid_crossentropy(const Problem& p, const Kernel& row) {
-  return bind_loss(p, micro(row).sigmoid_crossentropy, 0.f);
+  return bind_loss(p, loops(row).sigmoid_crossentropy, 0.f);
 }
 Bound bind_sigmoid_crossentropy_grad(const Problem& p, const Kernel& row) {
-  return bind_loss(p, micro(row).sigmoid_crossentropy_grad, 0.f);
+  return bind_loss(p, loops(row).sigmoid_crossentropy_grad, 0.f);
 }
 Bound bind_binary_crossentropy(const Problem& p, const Kernel& row) {
-  return bind_loss(p, micro(row).binary_crossentropy, p.as<op::BinaryCrossEntropy>().epsilon);
+  return bind_loss(p, loops(row).binary_crossentropy, p.as<op::BinaryCrossEntropy>().epsilon);
 }
 Bound bind_binary_crossentropy_grad(const Problem& p, const Kernel& row) {
-  return bind_loss(p, micro(row).binary_crossentropy_grad, p.as<op::BinaryCrossEntropyGrad>().epsilon);
+  return bind_loss(p, loops(row).binary_crossentropy_grad, p.as<op::BinaryCrossEntropyGrad>().epsilon);
 }
 
 }  // namespace
 
-void append_pointwise_rows(KernelTable& table, const Microkernels& m) {
+void append_pointwise_rows(KernelTable& table, const Loops& m) {
   const Edges edges{{m.width, 4096, 16384}};
   append<op::Unary>(table, m, {m.unary}, bind_unary, edges);
   append<op::UnaryGrad>(table, m, {m.unary_grad}, bind_unary_grad, edges);
@@ -106,4 +106,4 @@ void append_pointwise_rows(KernelTable& table, const Microkernels& m) {
   append<op::BinaryCrossEntropyGrad>(table, m, {m.binary_crossentropy_grad}, bind_binary_crossentropy_grad, edges);
 }
 
-}  // namespace tenon::cpu
+}  // namespace tenon::bind

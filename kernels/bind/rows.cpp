@@ -1,9 +1,9 @@
 // Binds softmax and its family: work on the rows of a matrix.
 #include <limits>
 
-#include "kernels/cpu/bind_support.hpp"
+#include "kernels/bind/support.hpp"
 
-namespace tenon::cpu {
+namespace tenon::bind {
 namespace {
 
 constexpr int none = -1;
@@ -23,22 +23,22 @@ Bound bind(const Problem& p, RunFn run, int scores, int target, bool log) {
 }
 
 Bound bind_softmax(const Problem& p, const Kernel& row) {
-  return bind(p, micro(row).softmax, 0, none, p.as<op::Softmax>().log);
+  return bind(p, loops(row).softmax, 0, none, p.as<op::Softmax>().log);
 }
 Bound bind_softmax_grad(const Problem& p, const Kernel& row) {
-  return bind(p, micro(row).softmax_grad, 1, none, p.as<op::SoftmaxGrad>().log);
+  return bind(p, loops(row).softmax_grad, 1, none, p.as<op::SoftmaxGrad>().log);
 }
 Bound bind_softmax_crossentropy(const Problem& p, const Kernel& row) {
-  return bind(p, micro(row).softmax_crossentropy, 0, 1, false);
+  return bind(p, loops(row).softmax_crossentropy, 0, 1, false);
 }
 Bound bind_softmax_crossentropy_grad(const Problem& p, const Kernel& row) {
-  return bind(p, micro(row).softmax_crossentropy_grad, 1, 2, false);
+  return bind(p, loops(row).softmax_crossentropy_grad, 1, 2, false);
 }
-Bound bind_correct(const Problem& p, const Kernel& row) { return bind(p, micro(row).correct, 0, 1, false); }
+Bound bind_correct(const Problem& p, const Kernel& row) { return bind(p, loops(row).correct, 0, 1, false); }
 
 }  // namespace
 
-void append_row_rows(KernelTable& table, const Microkernels& m) {
+void append_row_rows(KernelTable& table, const Loops& m) {
   const Edges edges{{m.width, 16, 4096}};
   append<op::Softmax>(table, m, {m.softmax}, bind_softmax, edges);
   append<op::SoftmaxGrad>(table, m, {m.softmax_grad}, bind_softmax_grad, edges);
@@ -47,4 +47,4 @@ void append_row_rows(KernelTable& table, const Microkernels& m) {
   append<op::Correct>(table, m, {m.correct}, bind_correct, edges);
 }
 
-}  // namespace tenon::cpu
+}  // namespace tenon::bind

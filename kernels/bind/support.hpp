@@ -3,9 +3,9 @@
 #include <optional>
 #include <string>
 
-#include "kernels/cpu/rows.hpp"
+#include "kernels/bind/rows.hpp"
 
-namespace tenon::cpu {
+namespace tenon::bind {
 
 inline Refusal refuse_dtype(const char* expected, int operand, DType found) {
   return {"operand " + std::to_string(operand) + " expects " + expected + ", found " + name_of(found)};
@@ -45,4 +45,4 @@ struct Layout {
 /// Stride of an axis of a dense row-major value.
 inline std::int64_t dense_stride(const Shape& s, int axis) { return s.product(axis + 1, s.rank()); }
 
-}  // namespace tenon::cpu
+}  // namespace tenon::bind

@@ -1,0 +1,251 @@
+// Every contraction, in one shape: c(row, column) = sum over terms of a(row, term) b(term, column). A view says where terms lie
+// and where sums go, so that products, convolutions and their gradients share the kernels below, whatever their padding, stride
+// and groups (implicit GEMM: nothing is gathered in memory first).
+//
+//   view.batches, rows, columns         independent products (groups of a convolution), and the extents of each
+//   view.chunks, first_term(chunk)      chunks of canonical order; terms of chunk i are [first_term(i), first_term(i + 1))
+//   Row view.row(batch, row)            what it takes to find a row's terms, once per row; likewise Column
+//   float view.a(Row, term), view.b(Column, term)
+//   view.a_by_rows, view.b_by_columns   neighbours in memory are rows, or columns, of the same term; else terms
+//   view.finish(batch, row, column, Quad)   takes complete sums, four by four; some may lie outside
+//
+// Order: each sum is one chain of FMAs over the terms of a chunk, ascending; chunk sums join by the pair tree
+// (kernels/common/order.hpp). Dead terms enter as zeros. Error: that of the chains, as on the CPU: the bits are the same.
+#pragma once
+#include "kernels/common/order.hpp"
+#include "kernels/cuda/epilogue.cuh"
+
+namespace tenon::cuda {
+
+/// One thread has a quad of sums and walks through all its terms: as plain as a GPU kernel can be, to compare with.
+template <class View>
+__global__ void contract_naive(View view) {
+  const std::int64_t across = (view.columns + 3) / 4, quads = (view.rows + 3) / 4 * across * view.batches;
+  for_each_index(quads, [&](std::int64_t quad) {
+    const std::int64_t column = quad % across * 4, line = quad / across, lines = (view.rows + 3) / 4;
+    const std::int64_t batch = line / lines, row = line % lines * 4;
+    Quad tree[32];
+    int height = 0;
+    const auto join = [&](int below, int top) {
+      for (int i = 0; i < 4; ++i)
+        for (int j = 0; j < 4; ++j) tree[below].sum[i][j] += tree[top].sum[i][j];
+    };
+    for (std::int64_t chunk = 0; chunk < view.chunks; ++chunk) {
+      Quad& z = tree[height] = {};
+      for (std::int64_t t = view.first_term(chunk); t < view.first_term(chunk + 1); ++t)
+        for (int i = 0; i < 4 && row + i < view.rows; ++i)
+          for (int j = 0; j < 4 && column + j < view.columns; ++j)
+            z.sum[i][j] =
+                __fmaf_rn(view.a(view.row(batch, row + i), t), view.b(view.column(batch, column + j), t), z.sum[i][j]);
+      height = order::tree_push(chunk, height, join);
+    }
+    order::tree_finish(height, join);
+    view.finish(batch, row, column, tree[0]);
+  });
+}
+
+/// Sizes of a block's tile of c, and of a thread's part of it.
+template <int rows_, int columns_, int thread_rows_, int thread_columns_>
+struct Tile {
+  static constexpr int rows = rows_, columns = columns_, thread_rows = thread_rows_, thread_columns = thread_columns_;
+  static constexpr int across = columns / thread_columns, threads = rows / thread_rows * across;
+  static constexpr int depth = 8;  // terms in shared memory at a time
+  /// That a multiprocessor shall hold: 16 warps of 128 registers a thread, but 64 sums need more.
+  static constexpr int blocks = thread_rows * thread_columns >= 64 ? 1 : threads < 64 ? 8 : 512 / threads;
+  static constexpr int a_loads = rows * depth / threads, b_loads = columns * depth / threads;
+  static_assert(threads % depth == 0 && rows * depth % threads == 0 && columns * depth % threads == 0);
+  static_assert(thread_rows % 4 == 0 && thread_columns % 4 == 0);
+  static_assert(threads % rows == 0 && threads % columns == 0);  // see Walk
+};
+
+/// Which elements of a tile (lines, depth) a thread loads: neighbouring threads load neighbours in memory.
+struct Walk {
+  int line, line_step, term, term_step;
+
+  __device__ Walk(int thread, int threads, int lines, int depth, bool by_lines)
+      : line(by_lines ? thread % lines : thread / depth),
+        line_step(by_lines ? 0 : threads / depth),
+        term(by_lines ? thread / lines : thread % depth),
+        term_step(by_lines ? threads / lines : 0) {}
+  [[nodiscard]] __device__ int line_of(int load) const { return line + load * line_step; }
+  [[nodiscard]] __device__ int term_of(int load) const { return term + load * term_step; }
+};
+
+/// Two stages of both operands. A line of the operands is a term; four elements more than the tile, so that the threads that
+/// store a row's terms, which are neighbours, meet different banks.
+template <class T>
+struct TiledStorage {
+  static constexpr int a_pitch = T::rows + 4, b_pitch = T::columns + 4;
+  Shared<float, 2 * T::depth * a_pitch> a;
+  Shared<float, 2 * T::depth * b_pitch> b;
+};
+
+/// A quad of a chunk's sums goes to the view where the chunk is all there is, else to `partial` (batch, chunk, row, column).
+template <class View>
+__device__ void finish_chunk(const View& view, std::int64_t batch, std::int64_t chunk, std::int64_t row,
+                             std::int64_t column, const Quad& z, float* partial) {
+  if (view.chunks == 1) {
+    view.finish(batch, row, column, z);
+    return;
+  }
+  for (int r = 0; r < 4 && row + r < view.rows; ++r)
+    for (int c = 0; c < 4 && column + c < view.columns; ++c)
+      partial[((batch * view.chunks + chunk) * view.rows + row + r) * view.columns + column + c] = z.sum[r][c];
+}
+
+/// A block has a tile of c for one chunk. The next terms are on their way from memory into registers while those in shared memory
+/// are multiplied.
+template <class T, class View>
+__global__ void __launch_bounds__(T::threads, T::blocks) contract_tiled(View view, float* partial) {
+  using Storage = TiledStorage<T>;
+  Storage& shared = shared_storage<Storage>();
+  const int thread = static_cast<int>(threadIdx.x);
+  const std::int64_t batch = blockIdx.z / view.chunks, chunk = blockIdx.z % view.chunks;
+  const std::int64_t row0 = static_cast<std::int64_t>(blockIdx.x) * T::rows;
+  const std::int64_t column0 = static_cast<std::int64_t>(blockIdx.y) * T::columns;
+  const std::int64_t first = view.first_term(chunk), last = view.first_term(chunk + 1);
+
+  const Walk a_walk(thread, T::threads, T::rows, T::depth, view.a_by_rows);
+  const Walk b_walk(thread, T::threads, T::columns, T::depth, view.b_by_columns);
+  typename View::Row rows[T::a_loads];
+  typename View::Column columns[T::b_loads];
+#pragma unroll
+  for (int i = 0; i < T::a_loads; ++i) rows[i] = view.row(batch, row0 + a_walk.line_of(i));
+#pragma unroll
+  for (int i = 0; i < T::b_loads; ++i) columns[i] = view.column(batch, column0 + b_walk.line_of(i));
+  float a_next[T::a_loads], b_next[T::b_loads];
+  const auto fetch = [&](std::int64_t begin) {
+#pragma unroll
+    for (int i = 0; i < T::a_loads; ++i) {
+      const std::int64_t term = begin + a_walk.term_of(i);
+      a_next[i] = row0 + a_walk.line_of(i) < view.rows && term < last ? view.a(rows[i], term) : 0.f;
+    }
+#pragma unroll
+    for (int i = 0; i < T::b_loads; ++i) {
+      const std::int64_t term = begin + b_walk.term_of(i);
+      b_next[i] = column0 + b_walk.line_of(i) < view.columns && term < last ? view.b(columns[i], term) : 0.f;
+    }
+  };
+  const auto store = [&](int stage) {
+#pragma unroll
+    for (int i = 0; i < T::a_loads; ++i)
+      shared.a[(stage * T::depth + a_walk.term_of(i)) * Storage::a_pitch + a_walk.line_of(i)] = a_next[i];
+#pragma unroll
+    for (int i = 0; i < T::b_loads; ++i)
+      shared.b[(stage * T::depth + b_walk.term_of(i)) * Storage::b_pitch + b_walk.line_of(i)] = b_next[i];
+  };
+
+  float sums[T::thread_rows][T::thread_columns] = {};
+  const int my_row = thread / T::across * 4, my_column = thread % T::across * 4;
+  // Quads of a thread lie a fraction of the tile apart, so that a warp's reads of one line are neighbours.
+  constexpr int row_step = T::rows / T::thread_rows * 4, column_step = T::columns / T::thread_columns * 4;
+  fetch(first);
+  store(0);
+  __syncthreads();
+  int stage = 0;
+  for (std::int64_t begin = first; begin < last; begin += T::depth) {
+    const bool more = begin + T::depth < last;
+    if (more) fetch(begin + T::depth);
+#pragma unroll
+    for (int term = 0; term < T::depth; ++term) {
+      float a[T::thread_rows], b[T::thread_columns];
+#pragma unroll
+      for (int i = 0; i < T::thread_rows; ++i)
+        a[i] = shared.a[(stage * T::depth + term) * Storage::a_pitch + my_row + i / 4 * row_step + i % 4];
+#pragma unroll
+      for (int j = 0; j < T::thread_columns; ++j)
+        b[j] = shared.b[(stage * T::depth + term) * Storage::b_pitch + my_column + j / 4 * column_step + j % 4];
+#pragma unroll
+      for (int i = 0; i < T::thread_rows; ++i)
+#pragma unroll
+        for (int j = 0; j < T::thread_columns; ++j) sums[i][j] = __fmaf_rn(a[i], b[j], sums[i][j]);
+    }
+    // The other stage was last read before the barrier that ended the step before this one.
+    if (more) store(1 - stage);
+    __syncthreads();
+    stage = 1 - stage;
+  }
+
+#pragma unroll
+  for (int i = 0; i < T::thread_rows; i += 4)
+#pragma unroll
+    for (int j = 0; j < T::thread_columns; j += 4) {
+      const std::int64_t row = row0 + my_row + i / 4 * row_step, column = column0 + my_column + j / 4 * column_step;
+      Quad z;
+#pragma unroll
+      for (int r = 0; r < 4; ++r)
+#pragma unroll
+        for (int c = 0; c < 4; ++c) z.sum[r][c] = sums[i + r][j + c];
+      finish_chunk(view, batch, chunk, row, column, z, partial);
+    }
+}
+
+/// The pair tree over the chunks, a quad a thread.
+template <class View>
+__global__ void join_chunks(View view, const float* partial) {
+  const std::int64_t across = (view.columns + 3) / 4, lines = (view.rows + 3) / 4;
+  for_each_index(lines * across * view.batches, [&](std::int64_t quad) {
+    const std::int64_t column = quad % across * 4, row = quad / across % lines * 4, batch = quad / across / lines;
+    Quad tree[32];
+    int height = 0;
+    const auto join = [&](int below, int top) {
+      for (int i = 0; i < 4; ++i)
+        for (int j = 0; j < 4; ++j) tree[below].sum[i][j] += tree[top].sum[i][j];
+    };
+    for (std::int64_t chunk = 0; chunk < view.chunks; ++chunk) {
+      Quad& z = tree[height] = {};
+      for (int i = 0; i < 4 && row + i < view.rows; ++i)
+        for (int j = 0; j < 4 && column + j < view.columns; ++j)
+          z.sum[i][j] = partial[((batch * view.chunks + chunk) * view.rows + row + i) * view.columns + column + j];
+      height = order::tree_push(chunk, height, join);
+    }
+    order::tree_finish(height, join);
+    view.finish(batch, row, column, tree[0]);
+  });
+}
+
+template <class T, class View>
+void run_tiled(const Call& call, const View& view) {
+  const auto blocks = [](std::int64_t n, int tile) { return static_cast<unsigned>((n + tile - 1) / tile); };
+  const dim3 grid(blocks(view.rows, T::rows), blocks(view.columns, T::columns),
+                  static_cast<unsigned>(view.batches * view.chunks));
+  launch(call, contract_tiled<T, View>, grid, dim3(T::threads), sizeof(TiledStorage<T>), view,
+         static_cast<float*>(call.workspace));
+}
+
+/// True where tiles of this size give every multiprocessor of a large GPU something to do.
+template <class View>
+bool fills_gpu(const View& view, int rows, int columns) {
+  const std::int64_t tiles = ((view.rows + rows - 1) / rows) * ((view.columns + columns - 1) / columns);
+  return tiles * view.batches * view.chunks >= 128;
+}
+
+template <class View>
+void run_join(const Call& call, const View& view) {
+  const std::int64_t quads = ((view.rows + 3) / 4) * ((view.columns + 3) / 4) * view.batches;
+  launch(call, join_chunks<View>, blocks_for(quads), dim3(block_threads), 0, view,
+         static_cast<const float*>(call.workspace));
+}
+
+/// The largest tiles that fill a large GPU; the smallest where none does.
+template <class View>
+void run_contraction(const Call& call, const View& view) {
+  if (view.rows * view.columns * view.batches == 0) return;
+  if (view.columns > 64 && fills_gpu(view, 128, 128))
+    run_tiled<Tile<128, 128, 8, 8>>(call, view);
+  else if (view.columns > 32 && fills_gpu(view, 128, 64))
+    run_tiled<Tile<128, 64, 8, 4>>(call, view);
+  else if (fills_gpu(view, 64, 32))
+    run_tiled<Tile<64, 32, 4, 4>>(call, view);
+  else
+    run_tiled<Tile<16, 32, 4, 4>>(call, view);
+  if (view.chunks > 1) run_join(call, view);
+}
+
+template <class View>
+void run_naive(const Call& call, const View& view) {
+  const std::int64_t quads = ((view.rows + 3) / 4) * ((view.columns + 3) / 4) * view.batches;
+  if (quads > 0) launch(call, contract_naive<View>, blocks_for(quads), dim3(block_threads), 0, view);
+}
+
+}  // namespace tenon::cuda

@@ -1,0 +1,283 @@
+// Convolutions as views. Rows, columns and terms of each, with the groups as batches:
+//   forward        rows (n, oh, ow), or under a pool (n, ph, pw, position in the window); columns k; terms (kh, kw, c) in chunks
+//   grad input     rows (n, h, w); columns c; terms (oh, ow, k) of the positions that reach the pixel, so (kh, kw) descending
+//   grad filter    rows (kh, kw, c), and one of ones for the bias; columns k; terms (n, oh, ow) in groups of samples
+// Taps outside the image and positions without a dz are terms of 0.
+#pragma once
+#include "kernels/cuda/contraction.cuh"
+#include "kernels/cuda/divider.cuh"
+
+namespace tenon::cuda {
+
+/// Extents with what it takes to divide by them.
+struct ConvExtents {
+  ConvGeometry g;
+  std::int32_t cg, kg;
+  Divider by_cg, by_kg, by_kw, by_w, by_h, by_ow, by_oh, by_pw, by_ph, by_stride_h, by_stride_w;
+
+  explicit ConvExtents(const ConvGeometry& geometry)
+      : g(geometry),
+        cg(g.c / g.groups),
+        kg(g.k / g.groups),
+        by_cg(cg),
+        by_kg(kg),
+        by_kw(g.kw),
+        by_w(g.w),
+        by_h(g.h),
+        by_ow(g.ow),
+        by_oh(g.oh),
+        by_pw(g.pw),
+        by_ph(g.ph),
+        by_stride_h(g.stride_h),
+        by_stride_w(g.stride_w) {}
+};
+
+/// dz by position: what undoing the epilogue finds at (n, oy, ox), channel k.
+struct ConvGradient {
+  Undo undo;
+
+  [[nodiscard]] __device__ float at(const ConvGeometry& g, std::int64_t n, std::int32_t oy, std::int32_t ox,
+                                    std::int32_t k) const {
+    std::int32_t position = 0;
+    if (g.pool) {
+      position = oy % 2 * 2 + ox % 2;
+      oy /= 2;
+      ox /= 2;
+      if (oy >= g.ph || ox >= g.pw) return 0.f;  // an odd last row or column is not pooled
+    }
+    return undo.at(((n * g.ph + oy) * g.pw + ox) * g.k + k, position);
+  }
+};
+inline ConvGradient conv_gradient(const ConvGeometry& g, const Call& call) {
+  const auto activation = static_cast<op::UnaryFn>(g.activation);
+  const bool any = g.mask || activation != op::UnaryFn::identity;
+  return {make_undo({any, g.mask, activation, g.alpha, g.dropout}, call)};
+}
+
+struct ForwardView {
+  struct Row {
+    const float* image;
+    std::int32_t iy, ix;  // of the window's first tap
+  };
+  struct Column {
+    const float* filter;
+  };
+
+  ConvExtents e;
+  const float *x, *filter;
+  Epilogue epilogue;
+  std::int64_t batches, rows, columns, terms, chunks;
+  bool a_by_rows = false, b_by_columns = true;
+
+  [[nodiscard]] __device__ std::int64_t first_term(std::int64_t chunk) const {
+    return chunk == chunks ? terms : chunk * order::k_chunk;
+  }
+  [[nodiscard]] __device__ Row row(std::int64_t batch, std::int64_t i) const {
+    auto rest = static_cast<std::int32_t>(i < rows ? i : 0), position = 0;
+    if (e.g.pool) {
+      position = rest % 4;
+      rest /= 4;
+    }
+    std::int32_t line = e.by_pw.split(rest);  // rest is px
+    const std::int32_t n = e.by_ph.split(line), step = e.g.pool ? 2 : 1;
+    const std::int32_t oy = line * step + position / 2, ox = rest * step + position % 2;
+    return {x + static_cast<std::int64_t>(n) * e.g.h * e.g.w * e.g.c + batch * e.cg, oy * e.g.stride_h - e.g.pad_top,
+            ox * e.g.stride_w - e.g.pad_left};
+  }
+  [[nodiscard]] __device__ Column column(std::int64_t batch, std::int64_t j) const {
+    return {filter + batch * e.kg + j};
+  }
+  [[nodiscard]] __device__ float a(const Row& r, std::int64_t t) const {
+    auto c = static_cast<std::int32_t>(t);
+    std::int32_t kx = e.by_cg.split(c);
+    const std::int32_t ky = e.by_kw.split(kx);
+    const std::int32_t iy = r.iy + ky * e.g.dilation_h, ix = r.ix + kx * e.g.dilation_w;
+    if (iy < 0 || iy >= e.g.h || ix < 0 || ix >= e.g.w) return 0.f;
+    return r.image[(static_cast<std::int64_t>(iy) * e.g.w + ix) * e.g.c + c];
+  }
+  [[nodiscard]] __device__ float b(const Column& c, std::int64_t t) const { return c.filter[t * e.g.k]; }
+  __device__ void finish(std::int64_t batch, std::int64_t row, std::int64_t column, const Quad& z) const {
+    epilogue.finish(row, rows, batch * e.kg + column, (batch + 1) * e.kg, z);
+  }
+};
+
+inline ForwardView forward_view(const Call& call, const ConvGeometry& g) {
+  ForwardView v{
+      ConvExtents(g), static_cast<const float*>(call.in[0]), static_cast<const float*>(call.in[1]), {}, 0, 0, 0, 0, 0};
+  v.batches = g.groups;
+  v.rows = g.n * g.ph * g.pw * (g.pool ? 4 : 1);
+  v.columns = v.e.kg;
+  v.terms = std::int64_t{g.kh} * g.kw * v.e.cg;
+  v.chunks = order::chunks(v.terms, order::k_chunk);
+  const auto activation = static_cast<op::UnaryFn>(g.activation);
+  v.epilogue = {.pool = g.pool,
+                .relu = activation == op::UnaryFn::relu,
+                .activation = activation,
+                .alpha = g.alpha,
+                .dropout = g.dropout,
+                .site = g.site,
+                .pitch = g.k,
+                .bias = g.bias ? static_cast<const float*>(call.in[2]) : nullptr,
+                .y = static_cast<float*>(call.out[0]),
+                .mask = g.mask ? static_cast<std::uint8_t*>(call.out[1]) : nullptr,
+                .control = call.control};
+  return v;
+}
+
+struct GradInputView {
+  struct Row {
+    std::int32_t n, y, x;  // in the padded image
+    std::int32_t k;        // first channel of the group
+  };
+  struct Column {
+    const float* filter;
+  };
+
+  ConvExtents e;
+  ConvGradient dz;
+  const float* filter;
+  float* gx;
+  std::int64_t batches, rows, columns, terms, chunks = 1;
+  bool a_by_rows = false, b_by_columns = false;
+
+  [[nodiscard]] __device__ std::int64_t first_term(std::int64_t chunk) const { return chunk == 0 ? 0 : terms; }
+  [[nodiscard]] __device__ Row row(std::int64_t batch, std::int64_t i) const {
+    auto x = static_cast<std::int32_t>(i < rows ? i : 0);
+    std::int32_t y = e.by_w.split(x);
+    const std::int32_t n = e.by_h.split(y);
+    return {n, y + e.g.pad_top, x + e.g.pad_left, static_cast<std::int32_t>(batch) * e.kg};
+  }
+  [[nodiscard]] __device__ Column column(std::int64_t batch, std::int64_t j) const {
+    return {filter + j * e.g.k + batch * e.kg};
+  }
+  [[nodiscard]] __device__ float a(const Row& r, std::int64_t t) const {
+    auto k = static_cast<std::int32_t>(t);
+    std::int32_t kx = e.by_kg.split(k);
+    const std::int32_t ky = e.by_kw.split(kx);
+    std::int32_t y = r.y - (e.g.kh - 1 - ky) * e.g.dilation_h, x = r.x - (e.g.kw - 1 - kx) * e.g.dilation_w;
+    if (y < 0 || x < 0) return 0.f;
+    const std::int32_t oy = e.by_stride_h.split(y), ox = e.by_stride_w.split(x);
+    if (y != 0 || x != 0 || oy >= e.g.oh || ox >= e.g.ow) return 0.f;
+    return dz.at(e.g, r.n, oy, ox, r.k + k);
+  }
+  [[nodiscard]] __device__ float b(const Column& c, std::int64_t t) const {
+    auto k = static_cast<std::int32_t>(t);
+    const std::int32_t tap = e.g.kh * e.g.kw - 1 - e.by_kg.split(k);  // descending
+    return c.filter[static_cast<std::int64_t>(tap) * e.cg * e.g.k + k];
+  }
+  __device__ void finish(std::int64_t batch, std::int64_t row, std::int64_t column, const Quad& z) const {
+    for (int i = 0; i < 4 && row + i < rows; ++i)
+      for (int j = 0; j < 4 && column + j < columns; ++j)
+        gx[(row + i) * e.g.c + batch * e.cg + column + j] = z.sum[i][j];
+  }
+};
+
+inline GradInputView grad_input_view(const Call& call, const ConvGeometry& g) {
+  GradInputView v{ConvExtents(g),
+                  conv_gradient(g, call),
+                  static_cast<const float*>(call.in[1]),
+                  static_cast<float*>(call.out[0]),
+                  0,
+                  0,
+                  0,
+                  0};
+  v.batches = g.groups;
+  v.rows = g.n * g.h * g.w;
+  v.columns = v.e.cg;
+  v.terms = std::int64_t{g.kh} * g.kw * v.e.kg;
+  return v;
+}
+
+struct GradFilterView {
+  struct Row {
+    std::int32_t y, x;  // of the tap, from the window's corner in the image
+    std::int32_t c;     // -1: the row of ones
+  };
+  struct Column {
+    std::int32_t k;
+  };
+
+  ConvExtents e;
+  ConvGradient dz;
+  const float* x;
+  float *gfilter, *gbias;  // gbias may be null
+  std::int64_t batches, rows, columns, chunks;
+  std::int64_t taps;  // rows that are taps; behind them is the one of the bias
+  bool a_by_rows = true, b_by_columns = true;
+
+  [[nodiscard]] __device__ std::int64_t first_term(std::int64_t chunk) const {
+    const std::int64_t n = chunk * order::sample_group;
+    return (n < e.g.n ? n : e.g.n) * e.g.oh * e.g.ow;
+  }
+  [[nodiscard]] __device__ Row row(std::int64_t batch, std::int64_t i) const {
+    if (i >= taps) return {0, 0, -1};
+    auto c = static_cast<std::int32_t>(i);
+    std::int32_t kx = e.by_cg.split(c);
+    const std::int32_t ky = e.by_kw.split(kx);
+    return {ky * e.g.dilation_h - e.g.pad_top, kx * e.g.dilation_w - e.g.pad_left,
+            c + static_cast<std::int32_t>(batch) * e.cg};
+  }
+  [[nodiscard]] __device__ Column column(std::int64_t batch, std::int64_t j) const {
+    return {static_cast<std::int32_t>(batch * e.kg + j)};
+  }
+  /// (n, oy, ox) of a term: ox stays in the argument.
+  __device__ std::int32_t split(std::int32_t& ox, std::int32_t& oy) const {
+    oy = e.by_ow.split(ox);
+    return e.by_oh.split(oy);
+  }
+  [[nodiscard]] __device__ float a(const Row& r, std::int64_t t) const {
+    if (r.c < 0) return 1.f;
+    auto ox = static_cast<std::int32_t>(t), oy = 0;
+    const std::int64_t n = split(ox, oy);
+    const std::int32_t iy = oy * e.g.stride_h + r.y, ix = ox * e.g.stride_w + r.x;
+    if (iy < 0 || iy >= e.g.h || ix < 0 || ix >= e.g.w) return 0.f;
+    return x[((n * e.g.h + iy) * e.g.w + ix) * e.g.c + r.c];
+  }
+  [[nodiscard]] __device__ float b(const Column& c, std::int64_t t) const {
+    auto ox = static_cast<std::int32_t>(t), oy = 0;
+    const std::int64_t n = split(ox, oy);
+    return dz.at(e.g, n, oy, ox, c.k);
+  }
+  __device__ void finish(std::int64_t batch, std::int64_t row, std::int64_t column, const Quad& z) const {
+    for (int i = 0; i < 4 && row + i < rows; ++i)
+      for (int j = 0; j < 4 && column + j < columns; ++j) {
+        const std::int64_t k = batch * e.kg + column + j;
+        if (row + i < taps)
+          gfilter[(row + i) * e.g.k + k] = z.sum[i][j];
+        else
+          gbias[k] = z.sum[i][j];
+      }
+  }
+};
+
+/// The filter's gradient without that of the bias, and that of the bias alone.
+inline GradFilterView without_bias(GradFilterView v) {
+  v.rows = v.taps;
+  return v;
+}
+inline GradFilterView only_bias(GradFilterView v) {
+  v.taps = 0;
+  v.rows = 1;
+  return v;
+}
+
+inline GradFilterView grad_filter_view(const Call& call, const ConvGeometry& g) {
+  GradFilterView v{ConvExtents(g),
+                   conv_gradient(g, call),
+                   static_cast<const float*>(call.in[1]),
+                   static_cast<float*>(call.out[0]),
+                   g.bias ? static_cast<float*>(call.out[1]) : nullptr,
+                   0,
+                   0,
+                   0,
+                   0,
+                   0};
+  v.batches = g.groups;
+  v.taps = std::int64_t{g.kh} * g.kw * v.e.cg;
+  v.rows = v.taps + (g.bias ? 1 : 0);
+  v.columns = v.e.kg;
+  v.chunks = order::chunks(g.n, order::sample_group);
+  return v;
+}
+
+}  // namespace tenon::cuda

@@ -1,0 +1,12 @@
+// conv2d_grad_input: its view of conv2d.cuh through the kernels of contraction.cuh.
+#include "kernels/cuda/contraction_runs.hpp"
+#include "kernels/cuda/conv2d.cuh"
+
+namespace tenon::cuda {
+
+void conv2d_grad_input_tiled(const Call& call) {
+  run_contraction(call, grad_input_view(call, state_of<ConvGeometry>(call)));
+}
+void conv2d_grad_input_naive(const Call& call) { run_naive(call, grad_input_view(call, state_of<ConvGeometry>(call))); }
+
+}  // namespace tenon::cuda

@@ -1,0 +1,11 @@
+// conv2d on tensor cores: its view of conv2d.cuh through the kernels of contraction_mma.cuh.
+#include "kernels/cuda/contraction_mma.cuh"
+#include "kernels/cuda/contraction_runs.hpp"
+#include "kernels/cuda/conv2d.cuh"
+
+namespace tenon::cuda {
+
+void conv2d_tf32(const Call& call) { run_mma<Tf32>(call, forward_view(call, state_of<ConvGeometry>(call))); }
+void conv2d_bf16(const Call& call) { run_mma<Bf16>(call, forward_view(call, state_of<ConvGeometry>(call))); }
+
+}  // namespace tenon::cuda

@@ -1,0 +1,17 @@
+// What the module keeps of an open device.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace tenon::cuda {
+
+struct Libraries;  // handles of cuDNN and cuBLAS
+
+struct Device {
+  std::int32_t ordinal = 0;
+  cudaStream_t stream = nullptr;
+  Libraries* libraries = nullptr;  // opened when their rows are asked for
+};
+
+}  // namespace tenon::cuda

@@ -1,0 +1,101 @@
+// Staging, recording, replaying.
+#include "lib/runtime/device_run.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "lib/runtime/memory.hpp"
+#include "tenon/log.hpp"
+
+namespace tenon {
+namespace {
+
+constexpr std::size_t scalar_bytes = 8, most_scalars = 64;
+
+std::size_t rounded(std::size_t bytes) {
+  constexpr auto alignment = static_cast<std::size_t>(buffer_alignment);
+  return (bytes + alignment - 1) / alignment * alignment;
+}
+
+}  // namespace
+
+DeviceRun::DeviceRun(Backend& backend, const Plan& plan) : backend_(&backend) {
+  std::size_t at = rounded(sizeof(Control));
+  for (const std::int64_t bytes : plan.input_bytes) {
+    inputs_.push_back({at, static_cast<std::size_t>(bytes)});
+    at += rounded(static_cast<std::size_t>(bytes));
+  }
+  given_bytes_ = at;
+  for (const Array& constant : plan.constants) {
+    constants_.push_back({at, constant.spec().bytes()});
+    at += rounded(constant.spec().bytes());
+  }
+  device_ = Slab(backend, at);
+  given_ = Slab(backend, given_bytes_, SlabKind::pinned);
+  taken_ = Slab(backend, rounded(sizeof(Control)) + most_scalars * scalar_bytes, SlabKind::pinned);
+  std::memset(given_.data(), 0, given_bytes_);
+  for (std::size_t i = 0; i < constants_.size(); ++i)
+    if (constants_[i].bytes > 0) backend.upload(constant(i), plan.constants[i].bytes(), constants_[i].bytes);
+  backend.synchronize();
+}
+
+void DeviceRun::bind(std::vector<std::pair<Home, const std::byte*>> scalars) {
+  scalars_ = std::move(scalars);
+  if (scalars_.size() > most_scalars) scalars_.resize(most_scalars);  // the others are copied when somebody asks
+  recording_.reset();
+  runs_ = 0;
+}
+
+void DeviceRun::enqueue(const std::function<void()>& steps) {
+  backend_->upload(device_.data(), given_.data(), given_bytes_);
+  steps();
+  backend_->download(taken_.data(), device_.data(), sizeof(Control));
+  std::byte* to = taken_.data() + rounded(sizeof(Control));
+  for (const auto& [home, address] : scalars_) {
+    backend_->download(to, address, scalar_bytes);
+    to += scalar_bytes;
+  }
+}
+
+void DeviceRun::run(const std::vector<const std::byte*>& inputs, Control& control, const std::function<void()>& steps) {
+  static const bool timed = detail::verbose("time");  // step by step, so that every one can be waited for
+  const std::lock_guard lock(backend_->mutex());
+  std::memcpy(given_.data(), &control, sizeof control);
+  for (std::size_t i = 0; i < inputs_.size(); ++i)
+    std::memcpy(given_.data() + inputs_[i].at, inputs[i], inputs_[i].bytes);
+  if (recording_ != nullptr) {
+    backend_->replay(recording_.get());
+  } else if (runs_ == 0 || timed) {
+    enqueue(steps);
+  } else {
+    backend_->begin_capture();
+    try {
+      enqueue(steps);
+    } catch (...) {
+      // Nothing that was recorded shall run, and the stream must leave its state.
+      try {
+        (void)backend_->end_capture();
+      } catch (const std::exception&) {
+      }
+      throw;
+    }
+    recording_ = backend_->end_capture();
+    backend_->replay(recording_.get());
+  }
+  ++runs_;
+  backend_->synchronize();
+  std::memcpy(&control, taken_.data(), sizeof control);
+}
+
+void DeviceRun::read(const Home& home, const std::byte* address, void* to, std::size_t bytes) const {
+  for (std::size_t i = 0; i < scalars_.size(); ++i)
+    if (scalars_[i].first == home && bytes <= scalar_bytes) {
+      std::memcpy(to, taken_.data() + rounded(sizeof(Control)) + i * scalar_bytes, bytes);
+      return;
+    }
+  const std::lock_guard lock(backend_->mutex());
+  backend_->download(to, address, bytes);
+  backend_->synchronize();
+}
+
+}  // namespace tenon

@@ -1,0 +1,142 @@
+// Tensor core products, ldmatrix, cp.async and vectors in shared memory. The maps of fragments are those that ptx.cuh
+// writes down.
+#include "tests/cuda_emulation/ptx.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "tests/cuda_emulation/race.hpp"
+
+namespace tenon::cuda::emulation {
+namespace {
+
+constexpr unsigned all = 0xffffffffu;
+
+struct Product {
+  Operand type;
+  float* d;
+  const unsigned *a, *b;
+};
+
+/// Element `part` of a register.
+double element(Operand type, unsigned word, int part) {
+  if (type == Operand::tf32) return std::bit_cast<float>(word & ~0x1fffu);
+  const unsigned half = word >> 16 * part & 0xffff;
+  return type == Operand::bf16 ? widened_bf16(half) : widened_f16(half);
+}
+
+void multiply_tiles(void* const arguments[lanes], unsigned) {
+  const auto lane = [&](int g, int t) -> const Product& { return *static_cast<const Product*>(arguments[4 * g + t]); };
+  const Operand type = lane(0, 0).type;
+  const int parts = type == Operand::tf32 ? 1 : 2;  // elements of a register, neighbours in k
+  double a[16][16], b[16][8];
+  for (int g = 0; g < 8; ++g)
+    for (int t = 0; t < 4; ++t)
+      for (int p = 0; p < parts; ++p) {
+        const int k = t * parts + p, half = 4 * parts;
+        for (int i = 0; i < 4; ++i) a[g + i % 2 * 8][k + i / 2 * half] = element(type, lane(g, t).a[i], p);
+        for (int i = 0; i < 2; ++i) b[k + i * half][g] = element(type, lane(g, t).b[i], p);
+      }
+  for (int g = 0; g < 8; ++g)
+    for (int t = 0; t < 4; ++t)
+      for (int i = 0; i < 4; ++i) {
+        float& d = lane(g, t).d[i];
+        double sum = d;
+        for (int k = 0; k < 8 * parts; ++k) sum += a[g + i / 2 * 8][k] * b[k][2 * t + i % 2];
+        d = static_cast<float>(sum);
+      }
+}
+
+struct Matrices {
+  int count;
+  bool transposed;
+  unsigned* r;
+  const unsigned char* row;
+  Site where;
+};
+
+void load_rows(void* const arguments[lanes], unsigned) {
+  const auto lane = [&](std::uint32_t l) -> const Matrices& { return *static_cast<const Matrices*>(arguments[l]); };
+  const Thread* const first = running_block->thread + std::size_t{running->warp} * lanes;
+  for (std::uint32_t l = 0; l < lanes; ++l)
+    for (std::uint32_t m = 0; m < static_cast<std::uint32_t>(lane(l).count); ++m) {
+      std::uint16_t halves[2];
+      for (std::uint32_t i = 0; i < 2; ++i) {
+        const std::uint32_t across = l / 4, along = l % 4 * 2 + i;
+        const std::uint32_t row = lane(l).transposed ? along : across, column = lane(l).transposed ? across : along;
+        const unsigned char* at = lane(m * 8 + row).row + column * 2;
+        touch_bytes(Access::read, first[l], at, 2, lane(l).where);
+        std::memcpy(&halves[i], at, 2);
+      }
+      lane(l).r[m] = halves[0] | static_cast<unsigned>(halves[1]) << 16;
+    }
+}
+
+std::string caller(const char* word, const Site& where) {
+  return "thread " + std::to_string(running->number) + " called " + word + " at " + text(where);
+}
+
+/// 16 bytes in the block's shared memory.
+void check_shared(const char* word, const void* shared, const Site& where) {
+  if (!running_block->owns(shared, 16)) fail(caller(word, where) + " with an address outside shared memory");
+  const auto byte = static_cast<const unsigned char*>(shared) - running_block->shared;
+  if (byte % 16 != 0)
+    fail(caller(word, where) + " with byte " + std::to_string(byte) + " of shared memory, which is not aligned to 16");
+}
+
+}  // namespace
+
+void multiply(Operand type, const char* word, float* d, const unsigned* a, const unsigned* b, const Site& where) {
+  Product mine{type, d, a, b};
+  meet_warp(word, all, where, &mine, multiply_tiles);
+}
+
+void load_matrices(const char* word, int count, bool transposed, unsigned* r, const void* shared, const Site& where) {
+  if (running->lane < static_cast<std::uint32_t>(count) * 8) check_shared(word, shared, where);
+  Matrices mine{count, transposed, r, static_cast<const unsigned char*>(shared), where};
+  meet_warp(word, all, where, &mine, load_rows);
+}
+
+void copy_async(void* shared, const void* global, bool valid, const Site& where) {
+  check_shared("cp_async_16", shared, where);
+  if (valid && reinterpret_cast<std::uintptr_t>(global) % 16 != 0)
+    fail(caller("cp_async_16", where) + " with a source that is not aligned to 16");
+  auto* to = static_cast<unsigned char*>(shared);
+  touch_bytes(Access::copy, *running, to, 16, where);
+  mark_pending(to, 16, true);
+  for (int i = 0; i < 16; i += 2) std::memcpy(to + i, &nan_pattern, 2);
+  running->copies.push_back({to, valid ? global : nullptr, running->group, where});
+}
+
+void commit_copies() { ++running->group; }
+
+void wait_for_copies(int groups, const Site&) {
+  Thread& t = *running;
+  const auto done = [&](const AsyncCopy& c) { return c.group + static_cast<std::uint32_t>(groups) < t.group; };
+  for (const AsyncCopy& c : t.copies) {
+    if (!done(c)) continue;
+    if (c.from != nullptr)
+      std::memcpy(c.to, c.from, 16);
+    else
+      std::memset(c.to, 0, 16);
+    touch_bytes(Access::copy, t, c.to, 16, c.where);
+    mark_pending(c.to, 16, false);
+  }
+  std::erase_if(t.copies, done);
+}
+
+float4 load_4(const float* shared, const Site& where) {
+  check_shared("load_4", shared, where);
+  for (int i = 0; i < 4; ++i) touch(Access::read, *running, shared + i, 4, -1, where);
+  float4 v;
+  std::memcpy(&v, shared, sizeof v);
+  return v;
+}
+void store_4(float* shared, const float4& v, const Site& where) {
+  check_shared("store_4", shared, where);
+  for (int i = 0; i < 4; ++i) touch(Access::write, *running, shared + i, 4, -1, where);
+  std::memcpy(shared, &v, sizeof v);
+}
+
+}  // namespace tenon::cuda::emulation

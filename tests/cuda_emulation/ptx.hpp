@@ -1,0 +1,70 @@
+// kernels/cuda/ptx.cuh on the CPU. The last lane of a warp that comes to a product or an ldmatrix computes it for all;
+// a cp.async is put off as long as PTX allows, until the wait that covers it, and its destination is NaN before.
+#pragma once
+#include "tests/cuda_emulation/state.hpp"
+
+namespace tenon::cuda {
+
+namespace emulation {
+
+enum class Operand : std::uint8_t { tf32, bf16, f16 };
+void multiply(Operand, const char* word, float* d, const unsigned* a, const unsigned* b, const Site&);
+void load_matrices(const char* word, int count, bool transposed, unsigned* r, const void* shared, const Site&);
+void copy_async(void* shared, const void* global, bool valid, const Site&);
+void commit_copies();
+void wait_for_copies(int groups, const Site&);
+float4 load_4(const float* shared, const Site&);
+void store_4(float* shared, const float4&, const Site&);
+/// One number of 16 bits, as fp32.
+float widened_bf16(unsigned bits);
+float widened_f16(unsigned bits);
+
+}  // namespace emulation
+
+#define TENON_SITE ::tenon::cuda::emulation::Site where = ::tenon::cuda::emulation::Site::current()
+
+/// The sum over k is exact but for the last rounding: products in double, added to d in double. Hardware rounds more
+/// often.
+inline void mma_m16n8k8_tf32(float d[4], const unsigned a[4], const unsigned b[2], TENON_SITE) {
+  emulation::multiply(emulation::Operand::tf32, "mma_m16n8k8_tf32", d, a, b, where);
+}
+inline void mma_m16n8k16_bf16(float d[4], const unsigned a[4], const unsigned b[2], TENON_SITE) {
+  emulation::multiply(emulation::Operand::bf16, "mma_m16n8k16_bf16", d, a, b, where);
+}
+inline void mma_m16n8k16_f16(float d[4], const unsigned a[4], const unsigned b[2], TENON_SITE) {
+  emulation::multiply(emulation::Operand::f16, "mma_m16n8k16_f16", d, a, b, where);
+}
+
+inline void ldmatrix_x4(unsigned r[4], const void* shared, TENON_SITE) {
+  emulation::load_matrices("ldmatrix_x4", 4, false, r, shared, where);
+}
+inline void ldmatrix_x2(unsigned r[2], const void* shared, TENON_SITE) {
+  emulation::load_matrices("ldmatrix_x2", 2, false, r, shared, where);
+}
+inline void ldmatrix_x4_trans(unsigned r[4], const void* shared, TENON_SITE) {
+  emulation::load_matrices("ldmatrix_x4_trans", 4, true, r, shared, where);
+}
+inline void ldmatrix_x2_trans(unsigned r[2], const void* shared, TENON_SITE) {
+  emulation::load_matrices("ldmatrix_x2_trans", 2, true, r, shared, where);
+}
+
+inline void cp_async_16(void* shared, const void* global, bool valid, TENON_SITE) {
+  emulation::copy_async(shared, global, valid, where);
+}
+inline void cp_async_commit() { emulation::commit_copies(); }
+template <int n>
+void cp_async_wait(TENON_SITE) {
+  static_assert(n >= 0);
+  emulation::wait_for_copies(n, where);
+}
+
+inline float4 load_4(const float* shared, TENON_SITE) { return emulation::load_4(shared, where); }
+inline void store_4(float* shared, float4 v, TENON_SITE) { emulation::store_4(shared, v, where); }
+
+unsigned to_tf32(float);
+unsigned pack_bf16x2(float low, float high);
+unsigned pack_f16x2(float low, float high);
+
+#undef TENON_SITE
+
+}  // namespace tenon::cuda
