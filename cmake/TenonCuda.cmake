@@ -26,8 +26,10 @@ set(TENON_CUDA_KERNELS
     reduce.cu
     rows.cu
     shape.cu
+    step_block.cu
     update.cu)
-set(TENON_CUDA_HOST contractions.cpp library_rows.cpp loops.cpp module.cpp)
+set(TENON_CUDA_HOST contractions.cpp cublas_product.cpp cudnn_convolution.cpp cudnn_layers.cpp libraries.cpp library_rows.cpp
+                    loops.cpp module.cpp)
 list(TRANSFORM TENON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/kernels/cuda/)
 list(TRANSFORM TENON_CUDA_HOST PREPEND ${PROJECT_SOURCE_DIR}/kernels/cuda/)
 

@@ -23,6 +23,7 @@ tenon_emulated(tenon_cuda_emulated)
 set_source_files_properties(${TENON_CUDA_KERNELS} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
 target_compile_definitions(tenon_cuda_emulated PRIVATE TENON_VERSION="${PROJECT_VERSION}" TENON_CUDA_TARGETS="90")
 target_link_libraries(tenon_cuda_emulated PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+target_link_options(tenon_cuda_emulated PRIVATE -Wl,--no-undefined)
 set_target_properties(tenon_cuda_emulated PROPERTIES PREFIX "" OUTPUT_NAME tenon_cuda
                                                      LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/emulated)
 

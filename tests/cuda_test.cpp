@@ -132,6 +132,87 @@ TEST_CASE("a program on the device says what one on the host says", "[cuda][prog
   }
 }
 
+namespace {
+
+/// Steps as a hook sees them.
+struct Steps final : Hook {
+  explicit Steps(bool one_by_one) : one_by_one_(one_by_one) {}
+  bool every_step() const override { return one_by_one_; }
+  void on_steps(std::span<const StepRecord> records, TrainControl&) override {
+    for (const StepRecord& r : records) {
+      seen.push_back(r.loss);
+      seen.push_back(r.metrics[0].value);
+      seen.push_back(r.learning_rate);
+      seen.push_back(static_cast<double>(r.examples));
+      seen.push_back(static_cast<double>(r.step));
+    }
+  }
+  std::vector<double> seen;
+
+ private:
+  bool one_by_one_;
+};
+
+/// 50 samples of 6 bytes and their labels.
+Dataset bytes() {
+  Array x(DType::u8, {50, 6}), t(DType::u8, {50});
+  for (std::size_t i = 0; i < 300; ++i) x.values<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 37 % 256);
+  for (std::size_t i = 0; i < 50; ++i) t.values<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 7 % 4);
+  return Dataset({{"x", {x, 255.f}}}, {{"t", {t}}});
+}
+
+std::vector<double> fitted(const char* device, bool by_updates, bool one_by_one, bool shuffle, const Dataset& data) {
+  Trainer t{nn::Sequential{nn::Dense{.units = 9, .activation = relu}, nn::Dropout{.3f}, nn::Dense{.units = 4}},
+            {.loss = softmax_crossentropy,
+             .optimizer = Sgd{.lr = cosine(0.3f, 40), .momentum = 0.9f},
+             .metrics = {{.criterion = accuracy}},
+             .device = device,
+             .seed = 5}};
+  Steps hook(one_by_one);
+  FitOptions o{.batch_size = 8, .epochs = 3, .validation = data.slice(0, 21), .hooks = {&hook}, .shuffle = shuffle};
+  if (by_updates) o.updates = 17;
+  const History h = t.fit(data, o);
+  std::vector<double> seen = hook.seen;
+  for (const EpochRecord& e : h.epochs) {
+    seen.push_back(e.loss);
+    seen.push_back(e.validation_loss.value_or(-1));
+    seen.push_back(e.validation_metrics.at(0).value);
+    seen.push_back(static_cast<double>(e.steps));
+  }
+  seen.push_back(static_cast<double>(t.model().parameters().hash() >> 12));
+  return seen;
+}
+
+}  // namespace
+
+TEST_CASE("training on data that stays on the device is training from the host", "[cuda][resident]") {
+  const Dataset data = bytes();
+  for (const bool by_updates : {false, true})
+    for (const bool one_by_one : {false, true})
+      for (const bool shuffle : {false, true}) {
+        INFO(by_updates << one_by_one << shuffle);
+        const std::vector<double> host = fitted("cpu", by_updates, one_by_one, shuffle, data);
+        CHECK(fitted("cuda", by_updates, one_by_one, shuffle, data) == host);
+      }
+}
+
+TEST_CASE("a label out of range and a loss that is not finite end training on resident data", "[cuda][resident]") {
+  Dataset data = bytes();
+  const_cast<Column&>(data.targets()[0].second).data.values<std::uint8_t>()[33] = 9;
+  CHECK_THROWS_WITH(fitted("cuda", false, false, true, data),
+                    "[program] a label or id is out of range: found 9 in a batch of 8");
+  Array x(DType::f32, {40, 6}), t(DType::i32, {40});
+  x.values<float>()[100] = std::numeric_limits<float>::infinity();
+  const auto history = [&](const char* device) {
+    Trainer trainer{nn::Sequential{nn::Dense{.units = 4}},
+                    {.loss = softmax_crossentropy, .optimizer = Sgd{.lr = 0.1f}, .device = device, .seed = 5}};
+    const History h = trainer.fit(Dataset(x, t), {.batch_size = 4, .epochs = 2, .shuffle = false});
+    return std::tuple(h.summary.halted, h.summary.reason, h.summary.steps, trainer.model().parameters().hash());
+  };
+  CHECK(history("cuda") == history("cpu"));
+  CHECK(std::get<0>(history("cuda")));
+}
+
 TEST_CASE("labels out of range and losses that are not finite are reported by the device", "[cuda][program]") {
   CompileOptions o = toy_options(6, 4);
   o.run.device = "cuda";

@@ -9,6 +9,8 @@
 
 namespace tenon {
 
+struct StepBlockLoops;
+
 /// What a device can do at most, measured on it.
 struct Peak {
   double flops = 0;       // FLOP/s of multiply-adds in registers, in the widest instructions in use; an FMA is two
@@ -52,6 +54,8 @@ class Backend {
   virtual void begin_capture() {}
   [[nodiscard]] virtual std::shared_ptr<void> end_capture() { return nullptr; }
   virtual void replay(void* /*recording*/) {}
+  /// For blocks of training steps without the host (kernels/common/step_block.hpp); null where the device has no such loops.
+  [[nodiscard]] virtual StepBlockLoops step_block_loops() const;
   /// Held by who gives work to the device: runs of several threads do not mix.
   [[nodiscard]] std::mutex& mutex() const { return mutex_; }
 

@@ -178,6 +178,7 @@ class Program {
 
  private:
   friend Program compile(const Model&, CompileOptions);
+  friend class ResidentSteps;
   struct Impl;
   explicit Program(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

@@ -39,7 +39,7 @@ Bound bind_correct(const Problem& p, const Kernel& row) { return bind(p, loops(r
 }  // namespace
 
 void append_row_rows(KernelTable& table, const Loops& m) {
-  const Edges edges{{m.width, 16, 4096}};
+  const Edges edges{{m.width, 16, 4096, 128, 1024}};  // the GPU changes its path at the last two
   append<op::Softmax>(table, m, {m.softmax}, bind_softmax, edges);
   append<op::SoftmaxGrad>(table, m, {m.softmax_grad}, bind_softmax_grad, edges);
   append<op::SoftmaxCrossEntropy>(table, m, {m.softmax_crossentropy}, bind_softmax_crossentropy, edges);

@@ -91,6 +91,7 @@ class CudaBackend final : public Backend {
     check(module_.end_capture(device_, &graph));
     return {graph, [this](void* g) { module_.release_graph(device_, static_cast<Graph*>(g)); }};
   }
+  [[nodiscard]] StepBlockLoops step_block_loops() const override { return module_.step_block; }
   void replay(void* recording) override { check(module_.replay(device_, static_cast<Graph*>(recording))); }
 
  private:

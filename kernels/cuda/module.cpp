@@ -10,6 +10,7 @@
 #include "kernels/cuda/library_rows.hpp"
 #include "kernels/cuda/loops.hpp"
 #include "kernels/cuda/module_device.hpp"
+#include "kernels/cuda/step_block_runs.hpp"
 
 #ifndef TENON_CUDA_TARGETS
 #error "TENON_CUDA_TARGETS lists the compute capabilities, as in \"80 90+PTX\""
@@ -217,6 +218,7 @@ extern "C" __attribute__((visibility("default"))) const tenon::cuda::Module* ten
                              .tf32 = &tf32_contractions,
                              .tiled = &tiled_contractions,
                              .naive = &naive_contractions,
+                             .step_block = {feed, advance},
                              .library_rows = library_rows,
                              .devices = devices,
                              .open = open,

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/common/loops.hpp"
+#include "kernels/common/step_block.hpp"
 #include "kernels/cuda/contractions.hpp"
 
 namespace tenon::cuda {
@@ -63,7 +64,7 @@ constexpr std::uint64_t module_layout() {
   for (const std::size_t size :
        {sizeof(Problem), sizeof(Call), sizeof(Control), sizeof(Loops), sizeof(Contractions), sizeof(ProductGeometry),
         sizeof(ConvGeometry), sizeof(PoolGeometry), sizeof(ChainGeometry), sizeof(UpdateGeometry), sizeof(RowsGeometry),
-        sizeof(BinaryGeometry), sizeof(LibraryRow), sizeof(LibraryStep), static_cast<std::size_t>(op::kinds)})
+        sizeof(BinaryGeometry), sizeof(FeedGeometry), sizeof(StepBlock), sizeof(LibraryRow), sizeof(LibraryStep), static_cast<std::size_t>(op::kinds)})
     hash = (hash ^ size) * 0x100000001b3;
   return hash;
 }
@@ -75,6 +76,7 @@ struct Module {
   const char* targets;  // compute capabilities that it was built for: "80 86 89 90", "+PTX" behind the last
   const Loops* loops;
   const Contractions *bf16, *tf32, *tiled, *naive;
+  StepBlockLoops step_block;
 
   /// The rows of the libraries that are installed. `missing` names the others and why they cannot be used; empty where none is.
   std::int32_t (*library_rows)(Device*, const LibraryRow**, Text* missing);

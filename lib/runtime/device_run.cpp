@@ -43,7 +43,8 @@ void DeviceRun::bind(std::vector<std::pair<Home, const std::byte*>> scalars) {
   scalars_ = std::move(scalars);
   if (scalars_.size() > most_scalars) scalars_.resize(most_scalars);  // the others are copied when somebody asks
   recording_.reset();
-  runs_ = 0;
+  block_recordings_.clear();
+  runs_ = block_runs_ = 0;
 }
 
 void DeviceRun::enqueue(const std::function<void()>& steps) {
@@ -57,20 +58,16 @@ void DeviceRun::enqueue(const std::function<void()>& steps) {
   }
 }
 
-void DeviceRun::run(const std::vector<const std::byte*>& inputs, Control& control, const std::function<void()>& steps) {
+void DeviceRun::run_or_replay(std::shared_ptr<void>& recording, int& runs, const std::function<void()>& work) {
   static const bool timed = detail::verbose("time");  // step by step, so that every one can be waited for
-  const std::lock_guard lock(backend_->mutex());
-  std::memcpy(given_.data(), &control, sizeof control);
-  for (std::size_t i = 0; i < inputs_.size(); ++i)
-    std::memcpy(given_.data() + inputs_[i].at, inputs[i], inputs_[i].bytes);
-  if (recording_ != nullptr) {
-    backend_->replay(recording_.get());
-  } else if (runs_ == 0 || timed) {
-    enqueue(steps);
+  if (recording != nullptr) {
+    backend_->replay(recording.get());
+  } else if (runs == 0 || timed) {
+    work();
   } else {
     backend_->begin_capture();
     try {
-      enqueue(steps);
+      work();
     } catch (...) {
       // Nothing that was recorded shall run, and the stream must leave its state.
       try {
@@ -79,12 +76,42 @@ void DeviceRun::run(const std::vector<const std::byte*>& inputs, Control& contro
       }
       throw;
     }
-    recording_ = backend_->end_capture();
-    backend_->replay(recording_.get());
+    recording = backend_->end_capture();
+    backend_->replay(recording.get());
   }
-  ++runs_;
+  ++runs;
   backend_->synchronize();
+}
+
+void DeviceRun::run(const std::vector<const std::byte*>& inputs, Control& control, const std::function<void()>& steps) {
+  const std::lock_guard lock(backend_->mutex());
+  std::memcpy(given_.data(), &control, sizeof control);
+  for (std::size_t i = 0; i < inputs_.size(); ++i)
+    std::memcpy(given_.data() + inputs_[i].at, inputs[i], inputs_[i].bytes);
+  run_or_replay(recording_, runs_, [&] { enqueue(steps); });
   std::memcpy(&control, taken_.data(), sizeof control);
+}
+
+void DeviceRun::run_block(std::uint64_t feed, StepBlock& block, Control& control, int count,
+                          const std::function<void(StepBlock*)>& step) {
+  const std::lock_guard lock(backend_->mutex());
+  if (feed != block_feed_) block_recordings_.clear();
+  block_feed_ = feed;
+  if (block_.size() == 0) {
+    block_ = Slab(*backend_, sizeof block);
+    block_given_ = Slab(*backend_, sizeof block, SlabKind::pinned);
+  }
+  std::memcpy(given_.data(), &control, sizeof control);
+  std::memcpy(block_given_.data(), &block, sizeof block);
+  run_or_replay(block_recordings_[count], block_runs_, [&] {
+    backend_->upload(device_.data(), given_.data(), sizeof control);
+    backend_->upload(block_.data(), block_given_.data(), sizeof block);
+    for (int i = 0; i < count; ++i) step(reinterpret_cast<StepBlock*>(block_.data()));
+    backend_->download(taken_.data(), device_.data(), sizeof control);
+    backend_->download(block_given_.data(), block_.data(), sizeof block);
+  });
+  std::memcpy(&control, taken_.data(), sizeof control);
+  std::memcpy(&block, block_given_.data(), sizeof block);
 }
 
 void DeviceRun::read(const Home& home, const std::byte* address, void* to, std::size_t bytes) const {

@@ -3,9 +3,11 @@
 // and warms up, the second is recorded, all later ones are one launch and one wait.
 #pragma once
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
+#include "kernels/common/step_block.hpp"
 #include "lib/runtime/plan.hpp"
 #include "lib/runtime/slab.hpp"
 
@@ -24,6 +26,10 @@ class DeviceRun {
   void bind(std::vector<std::pair<Home, const std::byte*>> scalars);
   /// steps() gives all steps to the device's stream.
   void run(const std::vector<const std::byte*>& inputs, Control& control, const std::function<void()>& steps);
+  /// `count` steps without the host: step(block) gives one of them to the stream, with the block's address on the device.
+  /// Recordings are those of one feed at a time, by its number.
+  void run_block(std::uint64_t feed, StepBlock&, Control& control, int count,
+                 const std::function<void(StepBlock*)>& step);
   /// What the last run left: a scalar without asking the device, anything else by a copy.
   void read(const Home&, const std::byte* address, void* to, std::size_t bytes) const;
 
@@ -32,6 +38,8 @@ class DeviceRun {
     std::size_t at, bytes;
   };
   void enqueue(const std::function<void()>& steps);
+  /// Runs the work, recorded or not; recorded from the second time on.
+  void run_or_replay(std::shared_ptr<void>& recording, int& runs, const std::function<void()>& work);
 
   Backend* backend_;
   std::vector<Piece> inputs_, constants_;
@@ -40,6 +48,10 @@ class DeviceRun {
   std::vector<std::pair<Home, const std::byte*>> scalars_;
   std::shared_ptr<void> recording_;
   int runs_ = 0;
+  Slab block_, block_given_;
+  std::map<int, std::shared_ptr<void>> block_recordings_;  // by count
+  int block_runs_ = 0;
+  std::uint64_t block_feed_ = 0;
 };
 
 }  // namespace tenon

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <new>
 
+#include "kernels/common/step_block.hpp"
 #include "kernels/cpu/rows.hpp"
 #include "kernels/cuda/backend.hpp"
 #include "lib/runtime/memory.hpp"
@@ -30,6 +31,7 @@ void* Backend::allocate(std::size_t bytes) { return ::operator new(bytes, alignm
 void Backend::release(void* memory) noexcept { ::operator delete(memory, alignment); }
 void Backend::upload(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
 void Backend::download(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+StepBlockLoops Backend::step_block_loops() const { return {}; }
 void Backend::clear(void* memory, std::size_t bytes) { std::memset(memory, 0, bytes); }
 
 Backend& backend(const std::string& device) {

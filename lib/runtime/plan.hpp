@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/common/step_block.hpp"
 #include "lib/passes/row_set.hpp"
 #include "tenon/graph.hpp"
 #include "tenon/program.hpp"
@@ -72,6 +73,13 @@ struct Slabs {
 
 class DeviceRun;
 
+/// Data on the device, as FeedGeometry describes it.
+struct BlockFeed {
+  FeedGeometry geometry;
+  std::vector<const void*> columns;
+  std::uint64_t number = 0;  // its own: recordings hold its addresses
+};
+
 /// A plan bound to memory of a device: runs without allocating.
 class Runner {
  public:
@@ -83,6 +91,9 @@ class Runner {
   void bind(const Slabs& slabs);
   /// Inputs lie in the host's memory, and so does the control block.
   void run(const std::vector<const std::byte*>& inputs, Control& control, int threads);
+  /// `count` runs without the host, of data that lies on the device: every run is fed and noted down there. For devices that
+  /// have Backend::step_block_loops(), and plans whose metrics are StepBlock::most_values - 1 at most.
+  void run_block(const BlockFeed&, bool training, StepBlock&, Control& control, int threads, int count);
   /// Copies what the last run left at `home` to the host.
   void read(const Home& home, void* to, std::size_t bytes) const;
 

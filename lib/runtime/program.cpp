@@ -1,46 +1,14 @@
 // A compiled model: slabs, control block, and plans by (mode, batch) over one arena.
-#include "tenon/program.hpp"
+#include "lib/runtime/program_impl.hpp"
 
 #include <fmt/format.h>
 
-#include <map>
-
 #include "lib/ops/check.hpp"
-#include "lib/runtime/compile_plan.hpp"
-#include "lib/runtime/slab.hpp"
-#include "lib/runtime/tune.hpp"
-#include "tenon/backend.hpp"
+#include "tenon/error.hpp"
 #include "tenon/log.hpp"
 
 namespace tenon {
 namespace {
-
-/// A plan with its runner; both stay where they are, the runner points at the plan.
-struct Compiled {
-  Compiled(Plan p, Backend& device) : plan(std::move(p)), runner(plan, device) {}
-  Compiled(const Compiled&) = delete;
-  Compiled& operator=(const Compiled&) = delete;
-  /// A scalar after a run.
-  [[nodiscard]] double scalar(const Readable& r) const {
-    if (r.spec.dtype == DType::f64) return read<double>(r.home);
-    return static_cast<double>(read<float>(r.home));
-  }
-  [[nodiscard]] Array array(const Readable& r) const {
-    Array a(r.spec);
-    runner.read(r.home, a.bytes(), r.spec.bytes());
-    return a;
-  }
-  Plan plan;
-  Runner runner;
-
- private:
-  template <class T>
-  [[nodiscard]] T read(const Home& home) const {
-    T value{};
-    runner.read(home, &value, sizeof value);
-    return value;
-  }
-};
 
 int state_slabs(const Optimizer& optimizer) {
   struct Count {
@@ -76,144 +44,123 @@ Array filled(DType dtype, std::int64_t elements, float value) {
 
 }  // namespace
 
-struct Program::Impl {
-  Impl(Model m, CompileOptions o)
-      : model(std::move(m)),
-        options(std::move(o)),
-        device(backend(options.run.device)),
-        threads(options.run.threads > 0 ? options.run.threads : device.default_threads()),
-        rows(device, options.run),
-        tuner(make_tuner(device, rows, options.run)),
-        peak(peak_to_judge_by(device, threads)) {
-    control.seed = options.run.seed;
-  }
+Program::Impl::Impl(Model m, CompileOptions o)
+    : model(std::move(m)),
+      options(std::move(o)),
+      device(backend(options.run.device)),
+      threads(options.run.threads > 0 ? options.run.threads : device.default_threads()),
+      rows(device, options.run),
+      tuner(make_tuner(device, rows, options.run)),
+      peak(peak_to_judge_by(device, threads)) {
+  control.seed = options.run.seed;
+}
 
-  ~Impl() {
-    constexpr const char* names[] = {"train", "accumulate", "evaluate", "predict"};
-    for (const auto& [key, c] : plans)
-      if (c != nullptr) log_times(names[static_cast<int>(key.first)], key.second, c->plan);
-  }
-  Impl(const Impl&) = delete;
-  Impl& operator=(const Impl&) = delete;
+Program::Impl::~Impl() {
+  constexpr const char* names[] = {"train", "accumulate", "evaluate", "predict"};
+  for (const auto& [key, c] : plans)
+    if (c != nullptr) log_times(names[static_cast<int>(key.first)], key.second, c->plan);
+}
 
-  void allocate() {
-    const Parameters& p = model.parameters();
-    const std::size_t bytes = static_cast<std::size_t>(p.slab_elements()) * size_of(p.dtype());
-    const auto cleared = [&](std::size_t size) {
-      Slab slab(device, size);
-      slab.clear();
-      return slab;
-    };
-    gradients = cleared(bytes);
-    if (options.accumulate > 1) accumulated = cleared(bytes);
-    const int states = state_slabs(options.optimizer);
-    for (int i = 0; i < states; ++i) state[i] = cleared(bytes);
-    if (const auto* adagrad = std::get_if<Adagrad>(&options.optimizer); adagrad != nullptr && bytes > 0) {
-      const Array start = filled(p.dtype(), p.slab_elements(), adagrad->initial_accumulator);
-      device.upload(state[0].data(), start.bytes(), bytes);
+void Program::Impl::allocate() {
+  const Parameters& p = model.parameters();
+  const std::size_t bytes = static_cast<std::size_t>(p.slab_elements()) * size_of(p.dtype());
+  const auto cleared = [&](std::size_t size) {
+    Slab slab(device, size);
+    slab.clear();
+    return slab;
+  };
+  gradients = cleared(bytes);
+  if (options.accumulate > 1) accumulated = cleared(bytes);
+  const int states = state_slabs(options.optimizer);
+  for (int i = 0; i < states; ++i) state[i] = cleared(bytes);
+  if (const auto* adagrad = std::get_if<Adagrad>(&options.optimizer); adagrad != nullptr && bytes > 0) {
+    const Array start = filled(p.dtype(), p.slab_elements(), adagrad->initial_accumulator);
+    device.upload(state[0].data(), start.bytes(), bytes);
+  }
+  device.synchronize();
+}
+
+Slabs Program::Impl::slabs() {
+  Slabs s;
+  s[Space::arena] = arena.data();
+  s[Space::parameters] = model.parameters().on_device(device);
+  s[Space::gradients] = gradients.data();
+  s[Space::accumulated] = accumulated.data();
+  s[Space::state0] = state[0].data();
+  s[Space::state1] = state[1].data();
+  s[Space::state2] = state[2].data();
+  return s;
+}
+
+Compiled& Program::Impl::compiled(PlanMode mode, std::int64_t batch) {
+  auto& slot = plans[{mode, batch}];
+  if (slot == nullptr) {
+    slot = std::make_unique<Compiled>(compile_plan(model, options, rows, mode, batch, tuner.get()), device);
+    slot->plan.peak = peak;
+    if (static_cast<std::size_t>(slot->plan.arena_bytes) > arena.size()) {
+      arena = Slab(device, static_cast<std::size_t>(slot->plan.arena_bytes));
+      arena.clear();
+      for (auto& [key, other] : plans)
+        if (other != nullptr) other->runner.bind(slabs());
     }
-    device.synchronize();
+    slot->runner.bind(slabs());
+    values.resize(std::max(values.size(), slot->plan.metrics.size()));
+    for (std::size_t i = 0; i < slot->plan.metrics.size(); ++i) values[i].name = slot->plan.metrics[i].name;
   }
+  return *slot;
+}
 
-  [[nodiscard]] Slabs slabs() {
-    Slabs s;
-    s[Space::arena] = arena.data();
-    s[Space::parameters] = model.parameters().on_device(device);
-    s[Space::gradients] = gradients.data();
-    s[Space::accumulated] = accumulated.data();
-    s[Space::state0] = state[0].data();
-    s[Space::state1] = state[1].data();
-    s[Space::state2] = state[2].data();
-    return s;
+std::int64_t Program::Impl::feed(const std::vector<Array>& inputs, const std::vector<Array>* targets) {
+  addresses.clear();
+  std::int64_t batch = -1;
+  add(inputs, options.inputs, "input", batch);
+  if (targets != nullptr) add(*targets, options.targets, "target", batch);
+  return batch;
+}
+
+void Program::Impl::add(const std::vector<Array>& arrays, const std::vector<InputSpec>& specs, const char* what,
+                        std::int64_t& batch) {
+  if (arrays.size() != specs.size()) reject("program", "expects {} {}s, found {}", specs.size(), what, arrays.size());
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    const Shape& found = arrays[i].shape();
+    const DType dtype = specs[i].dtype == DType::f32 ? model.parameters().dtype() : specs[i].dtype;
+    const bool fits =
+        found.rank() == specs[i].shape.rank() + 1 && arrays[i].dtype() == dtype && (batch < 0 || found[0] == batch) &&
+        std::equal(found.extents().begin() + 1, found.extents().end(), specs[i].shape.extents().begin());
+    if (!fits || found[0] < 1)
+      reject("program", "{} '{}' expects (batch, ...) = {}{} behind the batch axis, found {}", what, specs[i].name,
+             name_of(dtype), specs[i].shape.str(), arrays[i].spec().str());
+    batch = found[0];
+    addresses.push_back(arrays[i].bytes());
   }
+}
 
-  Compiled& compiled(PlanMode mode, std::int64_t batch) {
-    auto& slot = plans[{mode, batch}];
-    if (slot == nullptr) {
-      slot = std::make_unique<Compiled>(compile_plan(model, options, rows, mode, batch, tuner.get()), device);
-      slot->plan.peak = peak;
-      if (static_cast<std::size_t>(slot->plan.arena_bytes) > arena.size()) {
-        arena = Slab(device, static_cast<std::size_t>(slot->plan.arena_bytes));
-        arena.clear();
-        for (auto& [key, other] : plans)
-          if (other != nullptr) other->runner.bind(slabs());
-      }
-      slot->runner.bind(slabs());
-      values.resize(std::max(values.size(), slot->plan.metrics.size()));
-      for (std::size_t i = 0; i < slot->plan.metrics.size(); ++i) values[i].name = slot->plan.metrics[i].name;
-    }
-    return *slot;
-  }
+Compiled& Program::Impl::run(PlanMode mode, std::int64_t batch) {
+  Compiled& c = compiled(mode, batch);
+  last = &c;
+  const std::uint32_t halted_before = control.halt;
+  (void)model.parameters().on_device(device);  // with what was set or trained elsewhere since
+  c.runner.run(addresses, control, threads);
+  if (mode == PlanMode::train) model.parameters().changed_on(device);
+  check_labels(halted_before, batch);
+  return c;
+}
 
-  /// Collects the addresses of a batch after checking it against the declared inputs.
-  std::int64_t feed(const std::vector<Array>& inputs, const std::vector<Array>* targets) {
-    addresses.clear();
-    std::int64_t batch = -1;
-    add(inputs, options.inputs, "input", batch);
-    if (targets != nullptr) add(*targets, options.targets, "target", batch);
-    return batch;
-  }
+void Program::Impl::check_labels(std::uint32_t halted_before, std::int64_t batch) {
+  if ((control.halt & Control::bad_index) == 0) return;
+  control.halt = halted_before;  // the loss is NaN because of the label: this batch is to blame, not the model
+  throw DataError(
+      fmt::format("[program] a label or id is out of range: found {} in a batch of {}", control.bad_value, batch));
+}
 
-  void add(const std::vector<Array>& arrays, const std::vector<InputSpec>& specs, const char* what,
-           std::int64_t& batch) {
-    if (arrays.size() != specs.size()) reject("program", "expects {} {}s, found {}", specs.size(), what, arrays.size());
-    for (std::size_t i = 0; i < arrays.size(); ++i) {
-      const Shape& found = arrays[i].shape();
-      const DType dtype = specs[i].dtype == DType::f32 ? model.parameters().dtype() : specs[i].dtype;
-      const bool fits =
-          found.rank() == specs[i].shape.rank() + 1 && arrays[i].dtype() == dtype && (batch < 0 || found[0] == batch) &&
-          std::equal(found.extents().begin() + 1, found.extents().end(), specs[i].shape.extents().begin());
-      if (!fits || found[0] < 1)
-        reject("program", "{} '{}' expects (batch, ...) = {}{} behind the batch axis, found {}", what, specs[i].name,
-               name_of(dtype), specs[i].shape.str(), arrays[i].spec().str());
-      batch = found[0];
-      addresses.push_back(arrays[i].bytes());
-    }
-  }
-
-  Compiled& run(PlanMode mode, std::int64_t batch) {
-    Compiled& c = compiled(mode, batch);
-    last = &c;
-    const std::uint32_t halted_before = control.halt;
-    (void)model.parameters().on_device(device);  // with what was set or trained elsewhere since
-    c.runner.run(addresses, control, threads);
-    if (mode == PlanMode::train) model.parameters().changed_on(device);
-    if ((control.halt & Control::bad_index) != 0) {
-      control.halt = halted_before;  // the loss is NaN because of the label: this batch is to blame, not the model
-      throw DataError(
-          fmt::format("[program] a label or id is out of range: found {} in a batch of {}", control.bad_value, batch));
-    }
-    return c;
-  }
-
-  StepResult read(const Compiled& c) {
-    StepResult r;
-    r.loss = c.scalar(c.plan.loss);
-    for (std::size_t i = 0; i < c.plan.metrics.size(); ++i) values[i].value = c.scalar(c.plan.metrics[i]);
-    r.metrics = {values.data(), c.plan.metrics.size()};
-    r.halted = control.halt != 0;
-    return r;
-  }
-
-  [[nodiscard]] float next_lr() const {
-    return lr_override ? *lr_override : tenon::learning_rate(options.optimizer).at(control.updates);
-  }
-
-  Model model;
-  CompileOptions options;
-  Backend& device;
-  int threads;
-  RowSet rows;
-  std::unique_ptr<Tuner> tuner;  // null unless the options ask for it
-  Peak peak;
-  Control control;
-  std::optional<float> lr_override;
-  Slab gradients, accumulated, state[3], arena;
-  std::map<std::pair<PlanMode, std::int64_t>, std::unique_ptr<Compiled>> plans;
-  Compiled* last = nullptr;
-  std::vector<const std::byte*> addresses;
-  std::vector<NamedValue> values;
-};
+StepResult Program::Impl::read(const Compiled& c) {
+  StepResult r;
+  r.loss = c.scalar(c.plan.loss);
+  for (std::size_t i = 0; i < c.plan.metrics.size(); ++i) values[i].value = c.scalar(c.plan.metrics[i]);
+  r.metrics = {values.data(), c.plan.metrics.size()};
+  r.halted = control.halt != 0;
+  return r;
+}
 
 Program::Program(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Program::Program(Program&&) noexcept = default;

@@ -58,6 +58,30 @@ void Runner::run(const std::vector<const std::byte*>& inputs, Control& control, 
   run_steps(control, threads);
 }
 
+void Runner::run_block(const BlockFeed& feed, bool training, StepBlock& block, Control& control, int threads, int count) {
+  const StepBlockLoops loops = device_->step_block_loops();
+  std::vector<void*> inputs;
+  for (std::size_t i = 0; i < plan_->input_bytes.size(); ++i) inputs.push_back(device_run_->input(i));
+  std::vector<const void*> scalars{address(plan_->loss.home)};
+  for (const Readable& r : plan_->metrics) scalars.push_back(address(r.home));
+  const AdvanceGeometry advance{static_cast<std::int32_t>(scalars.size()), feed.geometry.batch, training};
+  device_run_->run_block(feed.number, block, control, count, [&](StepBlock* on_device) {
+    Call call{.in = feed.columns.data(),
+              .out = inputs.data(),
+              .workspace = on_device,
+              .control = device_run_->control(),
+              .state = &feed.geometry,
+              .threads = threads,
+              .stream = device_->stream()};
+    loops.feed(call);
+    run_steps(*device_run_->control(), threads);
+    call.in = scalars.data();
+    call.out = nullptr;
+    call.state = &advance;
+    loops.advance(call);
+  });
+}
+
 void Runner::run_steps(Control& control, int threads) {
   static const bool timed = detail::verbose("time");
   const void* const* in = in_.data();

@@ -3,11 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
 #include "lib/ops/check.hpp"
-#include "lib/train/step_block.hpp"
+#include "lib/runtime/resident_steps.hpp"
+#include "lib/train/record_block.hpp"
 #include "tenon/io.hpp"
 
 namespace tenon {
@@ -42,6 +44,17 @@ class Means {
   std::vector<NamedValue> metrics_;
   std::int64_t examples_ = 0;
 };
+
+/// The next steps of equal size in a sweep over `samples`: the last may be a short one, alone.
+struct Sweep {
+  std::int64_t batch = 0;
+  int count = 0;
+};
+Sweep next_steps(std::int64_t at, std::int64_t samples, std::int64_t batch, std::int64_t most) {
+  const std::int64_t whole = (samples - at) / batch;
+  if (whole == 0) return {samples - at, 1};
+  return {batch, static_cast<int>(std::min(whole, most))};
+}
 
 std::vector<InputSpec> specs_of(const std::vector<NamedColumn>& columns) {
   std::vector<InputSpec> specs;
@@ -105,8 +118,17 @@ struct Trainer::Impl {
 
   Evaluation evaluate(const Dataset& data, std::int64_t batch_size) {
     Program& p = program(data);
-    Loader loader(data, {.batch_size = batch_size, .shuffle = false});
     Means means;
+    if (const auto resident = ResidentSteps::make(p, data, {.shuffle = false})) {
+      for (std::int64_t at = 0; at < data.size();) {
+        const Sweep sweep = next_steps(at, data.size(), batch_size, StepBlock::most_steps);
+        resident->evaluate(at, sweep.batch, sweep.count);
+        for (int i = 0; i < sweep.count; ++i) means.add(resident->result(i), sweep.batch);
+        at += sweep.batch * sweep.count;
+      }
+      return {means.loss(), means.metrics(), means.examples()};
+    }
+    Loader loader(data, {.batch_size = batch_size, .shuffle = false});
     loader.start_epoch(0);
     while (const Batch* batch = loader.next()) means.add(p.evaluate(*batch), batch->size);
     return {means.loss(), means.metrics(), means.examples()};
@@ -145,40 +167,65 @@ History Trainer::fit(const Dataset& data, FitOptions o) {
   if (o.epochs < 0) reject("fit", "epochs are 0 or more, found {}", o.epochs);
   Program& program = impl_->program(data);
   const bool by_updates = o.updates > 0;
-  Loader loader(
-      data, {.batch_size = o.batch_size, .shuffle = o.shuffle, .seed = impl_->options.seed, .continuous = by_updates});
+  const SampleOrder order{.seed = impl_->options.seed, .shuffle = o.shuffle, .continuous = by_updates};
+  // Where the data can stay on the device, minibatches are gathered there; else a thread of the host gathers them.
+  const std::unique_ptr<ResidentSteps> resident = ResidentSteps::make(program, data, order);
+  std::optional<Loader> loader;
+  if (resident == nullptr)
+    loader.emplace(data, LoaderOptions{.batch_size = o.batch_size,
+                                       .shuffle = order.shuffle,
+                                       .seed = order.seed,
+                                       .continuous = order.continuous});
+  const bool one_by_one = std::ranges::any_of(o.hooks, [](const Hook* h) { return h->every_step(); });
   TrainControl control;
   control.save_ = [this](const std::string& path) { tenon::save(impl_->model, path); };
-  StepBlock block(o.hooks, control);
+  RecordBlock block(o.hooks, control);
   const auto begin = Clock::now();
   const auto stopped = [&] { return control.stopped_; };
   History history;
   std::int64_t step = 0;
-  for (Hook* hook : o.hooks) hook->on_begin(loader.batches_per_epoch(), o.epochs);
-  if (by_updates) loader.start_epoch(0);
+  for (Hook* hook : o.hooks) hook->on_begin((data.size() - 1) / o.batch_size + 1, o.epochs);
+  if (by_updates && loader) loader->start_epoch(0);
 
   for (std::int32_t epoch = 0; epoch < o.epochs && !stopped(); ++epoch) {
     const auto epoch_begin = Clock::now();
-    if (!by_updates) loader.start_epoch(static_cast<std::uint32_t>(epoch));
+    if (!by_updates && loader) loader->start_epoch(static_cast<std::uint32_t>(epoch));
     program.start_epoch(static_cast<std::uint32_t>(epoch));
     Means means;
     std::int64_t steps = 0;
     // By updates an epoch ends with the minibatch that completes a sweep; it may reach into the next.
     const auto sweep_done = [&] { return by_updates && (step * o.batch_size) / data.size() > epoch; };
-    while (!stopped() && !sweep_done() && !(by_updates && step >= o.updates)) {
-      const Batch* batch = loader.next();
-      if (batch == nullptr) break;
-      if (control.lr_) program.set_learning_rate(control.lr_);
-      const float lr = program.learning_rate();
-      const StepResult r = program.step(*batch);
-      means.add(r, batch->size);
-      block.add({step++, epoch, batch->size, r.loss, r.metrics, lr});
+    const auto note = [&](const StepResult& r, std::int64_t examples, float lr) {
+      means.add(r, examples);
+      block.add({step++, epoch, examples, r.loss, r.metrics, lr});
       ++steps;
-      if (r.halted && o.stop_on_nan) {
-        control.stop(
-            fmt::format("loss is {} at step {}", std::isnan(r.loss) ? "nan" : fmt::format("{}", r.loss), step - 1));
-        history.summary.halted = true;
+      if (!r.halted || !o.stop_on_nan) return true;
+      control.stop(
+          fmt::format("loss is {} at step {}", std::isnan(r.loss) ? "nan" : fmt::format("{}", r.loss), step - 1));
+      history.summary.halted = true;
+      return false;
+    };
+    std::int64_t at = 0;  // in the epoch
+    while (!stopped() && !sweep_done() && !(by_updates && step >= o.updates)) {
+      if (control.lr_) program.set_learning_rate(control.lr_);
+      if (resident != nullptr) {
+        if (!by_updates && at == data.size()) break;
+        std::int64_t most = one_by_one ? 1 : StepBlock::most_steps;
+        // Up to the step that completes the sweep, see sweep_done.
+        if (by_updates)
+          most = std::min({most, o.updates - step, ((epoch + 1) * data.size() - 1) / o.batch_size + 1 - step});
+        const Sweep next = by_updates ? Sweep{o.batch_size, static_cast<int>(most)}
+                                      : next_steps(at, data.size(), o.batch_size, most);
+        resident->train(by_updates ? step * o.batch_size : at, next.batch, next.count);
+        at += next.batch * next.count;
+        for (int i = 0; i < next.count; ++i)
+          if (!note(resident->result(i), next.batch, resident->learning_rate(i))) break;
+        continue;
       }
+      const Batch* batch = loader->next();
+      if (batch == nullptr) break;
+      const float lr = program.learning_rate();
+      note(program.step(*batch), batch->size, lr);
     }
     block.flush();
     EpochRecord e{.epoch = epoch,

@@ -7,9 +7,9 @@
 
 namespace tenon {
 
-class StepBlock {
+class RecordBlock {
  public:
-  StepBlock(const std::vector<Hook*>& hooks, TrainControl& control) : hooks_(hooks), control_(control) {
+  RecordBlock(const std::vector<Hook*>& hooks, TrainControl& control) : hooks_(hooks), control_(control) {
     for (const Hook* h : hooks) every_step_ = every_step_ || h->every_step();
     records_.reserve(most);
   }
