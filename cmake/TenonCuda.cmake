@@ -28,8 +28,8 @@ set(TENON_CUDA_KERNELS
     shape.cu
     step_block.cu
     update.cu)
-set(TENON_CUDA_HOST contractions.cpp cublas_product.cpp cudnn_convolution.cpp cudnn_layers.cpp libraries.cpp library_rows.cpp
-                    loops.cpp module.cpp)
+set(TENON_CUDA_HOST contractions.cpp cublas_product.cpp cudnn_convolution.cpp cudnn_layers.cpp libraries.cpp
+                    libraries_abi_check.cpp library_rows.cpp loops.cpp module.cpp)
 list(TRANSFORM TENON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/kernels/cuda/)
 list(TRANSFORM TENON_CUDA_HOST PREPEND ${PROJECT_SOURCE_DIR}/kernels/cuda/)
 
@@ -87,8 +87,9 @@ set_target_properties(
              LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/tenon
              CUDA_ARCHITECTURES "${TENON_CUDA_ARCHITECTURES}"
              CUDA_RUNTIME_LIBRARY Static
+             BUILD_RPATH "${CUDAToolkit_LIBRARY_DIR}"  # where cuDNN and cuBLAS are looked for
              CXX_VISIBILITY_PRESET hidden
              CUDA_VISIBILITY_PRESET hidden)
-target_link_libraries(tenon_cuda PRIVATE CUDA::cudart_static)
+target_link_libraries(tenon_cuda PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
 target_link_options(tenon_cuda PRIVATE -Wl,--no-undefined -Wl,--exclude-libs,ALL)
 set(TENON_CUDA_STATUS "${CMAKE_CUDA_COMPILER_VERSION}, for ${targets}")

@@ -31,9 +31,16 @@ set_target_properties(tenon_cuda_emulated PROPERTIES PREFIX "" OUTPUT_NAME tenon
 tenon_test(cuda_emulation_test ${emulation_tests} $<TARGET_OBJECTS:tenon_emulation> LABELS cuda)
 tenon_emulated(cuda_emulation_test)
 
+# The module's side of the interface.
+tenon_test(cuda_module_test cuda_module_test.cpp $<TARGET_OBJECTS:tenon_cuda_emulated> $<TARGET_OBJECTS:tenon_emulation>
+           LABELS cuda)
+tenon_emulated(cuda_module_test)
+target_compile_definitions(cuda_module_test PRIVATE TENON_VERSION="${PROJECT_VERSION}")
+
 tenon_test(cuda_test NO_ENTRY cuda_test.cpp row_test.cpp ${cases})
 add_dependencies(cuda_test tenon_cuda_emulated)
-set(emulated TENON_MODULE_PATH=${PROJECT_BINARY_DIR}/lib/emulated)
+# Libraries of this machine would be opened and then find no GPU.
+set(emulated TENON_MODULE_PATH=${PROJECT_BINARY_DIR}/lib/emulated TENON_CUDNN_LIBRARY=none TENON_CUBLAS_LIBRARY=none)
 function(cuda_emulated_test name filter)
   add_test(NAME ${name} COMMAND cuda_test "${filter}")
   set_tests_properties(${name} PROPERTIES ENVIRONMENT "${emulated};${ARGN}" TIMEOUT 1500 LABELS cuda)

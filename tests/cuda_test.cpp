@@ -30,6 +30,11 @@ TEST_CASE("rows of cuda.naive have the reference's bits", "[cuda][rows][naive]")
   CHECK(check_rows("cuda.naive", backend("cuda")) == 6);
 }
 
+TEST_CASE("rows of cuDNN and cuBLAS keep their bounds", "[.libraries]") {  // on a machine that has them, and a GPU
+  CHECK(check_rows("cuda.cudnn", backend("cuda")) == 20);
+  CHECK(check_rows("cuda.cublas", backend("cuda")) == 6);
+}
+
 TEST_CASE("cuda.tenon has a row for every operation that the CPU has one for", "[cuda][table]") {
   std::set<op::Kind> there;
   for (const Kernel& k : backend("cuda").kernels())

@@ -4,6 +4,7 @@
 #include "kernels/cuda/cublas_product.hpp"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cuda/module_device.hpp"
 
@@ -46,6 +47,7 @@ void run_product(const Call& call) {
   const auto& p = state_of<Product>(call);
   Libraries& l = *p.libraries;
   const cublas::Functions& f = l.blas;
+  const std::lock_guard lock(l.mutex);
   // Setting the stream takes the workspace away again.
   if (!l.ran(f.SetStream_v2(l.blas_handle, stream_of(call)), "cublasSetStream") ||
       !l.ran(f.SetWorkspace_v2(l.blas_handle, first_piece(call), p.workspace), "cublasSetWorkspace"))

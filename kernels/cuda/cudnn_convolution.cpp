@@ -6,6 +6,7 @@
 //   - multiplies in the row's precision, and needs no more than 1 GiB.
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/common/conv_geometry.hpp"
 #include "kernels/cuda/cublas_product.hpp"
@@ -42,6 +43,7 @@ struct Convolution {
 void run_forward(const Call& call) {
   const auto& c = state_of<Convolution>(call);
   Libraries& l = *c.libraries;
+  const std::lock_guard lock(l.mutex);
   std::byte* workspace = first_piece(call);
   const auto* filter = static_cast<const float*>(call.in[1]);
   if (c.turns_filter()) {
@@ -66,6 +68,7 @@ void run_forward(const Call& call) {
 void run_grad_filter(const Call& call) {
   const auto& c = state_of<Convolution>(call);
   Libraries& l = *c.libraries;
+  const std::lock_guard lock(l.mutex);
   std::byte* workspace = first_piece(call);
   auto* out = static_cast<float*>(call.out[0]);
   float* gradient = c.turns_filter() ? reinterpret_cast<float*>(workspace) : out;
@@ -202,6 +205,7 @@ bool bind(Device* d, const Problem& p, Direction direction, const ConvGeometry& 
   if (!pads_alike(g.h, g.pad_top, span_h, g.stride_h, g.oh) || !pads_alike(g.w, g.pad_left, span_w, g.stride_w, g.ow))
     return refuse_padding(why);
   if (!takes_operands(p, why) || !have_handles(*d->libraries, true, true, why)) return false;
+  const std::lock_guard lock(d->libraries->mutex);
   auto* c = new (std::nothrow) Convolution;
   if (c == nullptr) return refuse(why, "no memory on the host");
   c->libraries = d->libraries;

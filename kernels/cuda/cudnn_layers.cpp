@@ -3,8 +3,6 @@
 //                not; so both are refused
 //   unary_grad   from y: cuDNN asks for x too and takes y in its place, since the sign of either is the other's
 //   bias_add     one call of cudnnOpTensor: cudnnAddTensor would add to what y already holds
-#include <limits>
-
 #include "kernels/cuda/cudnn_rows.hpp"
 #include "kernels/cuda/module_device.hpp"
 
@@ -26,6 +24,7 @@ template <auto Part>
 void run(const Call& call) {
   const auto& layer = state_of<Layer>(call);
   Libraries& l = *layer.libraries;
+  const std::lock_guard lock(l.mutex);
   if (l.ran(l.dnn.SetStream(l.dnn_handle, stream_of(call)), "cudnnSetStream")) Part(layer, l, call);
 }
 

@@ -2,10 +2,8 @@
 // the module's interface lets nothing through.
 #pragma once
 #include <cstdint>
-#include <initializer_list>
 #include <mutex>
 #include <new>
-#include <utility>
 
 #include "kernels/cuda/libraries_api.hpp"
 #include "kernels/cuda/module.hpp"
@@ -19,7 +17,8 @@ struct Libraries {
   bool has_dnn = false, has_blas = false;
   cudnn::Functions dnn;
   cublas::Functions blas;
-  // Made by the first row that is bound: they take memory on the device.
+  // Made by the first row that is bound: they take memory on the device. A handle serves one thread at a time, and a row may be
+  // bound while another runs: both hold the mutex.
   std::mutex mutex;
   cudnn::Handle dnn_handle = nullptr;
   cublas::Handle blas_handle = nullptr;

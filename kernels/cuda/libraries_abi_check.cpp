@@ -94,9 +94,9 @@ static_assert(same(cublas::Algorithm::automatic, CUBLAS_GEMM_DEFAULT));
 template <class Theirs>
 consteval bool same_performance() {
   using Mine = cudnn::Performance;
-  return sizeof(Mine) == sizeof(Theirs) && offsetof(Mine, algorithm) == offsetof(Theirs, algo) &&
-         offsetof(Mine, status) == offsetof(Theirs, status) && offsetof(Mine, time) == offsetof(Theirs, time) &&
-         offsetof(Mine, memory) == offsetof(Theirs, memory) &&
+  return std::is_same_v<decltype(Mine::time), decltype(Theirs::time)> && sizeof(Mine) == sizeof(Theirs) &&
+         offsetof(Mine, algorithm) == offsetof(Theirs, algo) && offsetof(Mine, status) == offsetof(Theirs, status) &&
+         offsetof(Mine, time) == offsetof(Theirs, time) && offsetof(Mine, memory) == offsetof(Theirs, memory) &&
          offsetof(Mine, determinism) == offsetof(Theirs, determinism) &&
          offsetof(Mine, math) == offsetof(Theirs, mathType);
 }

@@ -10,7 +10,7 @@ namespace tenon::cuda {
 
 namespace cudnn {
 
-using Handle = struct Context*;
+using Handle = struct HandleTag*;
 using Tensor = struct TensorTag*;
 using Filter = struct FilterTag*;
 using Convolution = struct ConvolutionTag*;
@@ -123,6 +123,7 @@ struct Performance {
 
 /// The library, as pointers to its functions.
 struct Functions {
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a declaration
 #define TENON_MEMBER_OF(name, result, arguments) result(*name) arguments = nullptr;
   TENON_CUDNN_FUNCTIONS(TENON_MEMBER_OF)
 #undef TENON_MEMBER_OF
@@ -132,7 +133,7 @@ struct Functions {
 
 namespace cublas {
 
-using Handle = struct Context*;
+using Handle = struct BlasHandleTag*;
 using Stream = CUstream_st*;
 
 enum class Status : int { success = 0 };
@@ -158,6 +159,7 @@ enum class Algorithm : int { automatic = -1 };
      const float* b, int ldb, float* c, int ldc))
 
 struct Functions {
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a declaration
 #define TENON_MEMBER_OF(name, result, arguments) result(*name) arguments = nullptr;
   TENON_CUBLAS_FUNCTIONS(TENON_MEMBER_OF)
 #undef TENON_MEMBER_OF

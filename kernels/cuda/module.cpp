@@ -34,6 +34,7 @@ Answer answer(Code code, const char* format, Values... values) {
 }
 Answer answer_of(cudaError_t error, const char* doing) {
   if (error == cudaSuccess) return {};
+  (void)cudaGetLastError();  // told here, not once more by the next synchronisation
   const Code code = error == cudaErrorMemoryAllocation ? Code::out_of_memory : Code::failed;
   return answer(code, "%s: %s (%s)", doing, cudaGetErrorString(error), cudaGetErrorName(error));
 }
@@ -64,7 +65,6 @@ Answer devices(std::int32_t* count) {
     (void)cudaGetLastError();
     return answer(Code::no_device, "the driver knows no device");
   }
-  if (error != cudaSuccess) (void)cudaGetLastError();
   *count = found;
   return answer_of(error, "counting devices");
 }
@@ -138,7 +138,6 @@ Answer allocate(Device* d, std::size_t bytes, void** memory) {
   if (const cudaError_t e = enter(d); e != cudaSuccess) return answer_of(e, "selecting the device");
   const cudaError_t error = cudaMalloc(memory, bytes);
   if (error == cudaSuccess) return {};
-  (void)cudaGetLastError();
   char doing[80];
   std::snprintf(doing, sizeof doing, "allocating %zu bytes on the device", bytes);
   return answer_of(error, doing);
@@ -171,6 +170,10 @@ Answer synchronize(Device* d) {
   // A launch that was refused is known here only: a step has no result.
   if (const cudaError_t launched = cudaGetLastError(); launched != cudaSuccess)
     return answer_of(launched, "launching a kernel");
+  if (Text failure; take_library_failure(d, &failure)) {
+    (void)cudaStreamSynchronize(d->stream);
+    return answer(Code::failed, "%s", failure.text);
+  }
   return answer_of(cudaStreamSynchronize(d->stream), "running kernels");
 }
 
@@ -180,9 +183,12 @@ Answer begin_capture(Device* d) {
 }
 Answer end_capture(Device* d, Graph** graph) {
   cudaGraph_t captured = nullptr;
-  if (const cudaError_t e = cudaStreamEndCapture(d->stream, &captured); e != cudaSuccess) {
-    (void)cudaGetLastError();
+  if (const cudaError_t e = cudaStreamEndCapture(d->stream, &captured); e != cudaSuccess)
     return answer_of(e, "ending a capture");
+  // A library's call that failed is missing from the recording.
+  if (Text failure; take_library_failure(d, &failure)) {
+    (void)cudaGraphDestroy(captured);
+    return answer(Code::failed, "%s", failure.text);
   }
   auto* made = new (std::nothrow) Graph{};
   const cudaError_t error =
