@@ -79,7 +79,7 @@ add_library(tenon_cuda MODULE ${TENON_CUDA_KERNELS} ${TENON_CUDA_HOST})
 target_include_directories(tenon_cuda PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
 target_compile_definitions(tenon_cuda PRIVATE TENON_VERSION="${PROJECT_VERSION}" TENON_CUDA_TARGETS="${targets}")
 target_compile_options(
-  tenon_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --expt-relaxed-constexpr -Xcompiler=-ffp-contract=off>
+  tenon_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --expt-relaxed-constexpr -Xptxas=-v -Xcompiler=-ffp-contract=off>
                      $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 set_target_properties(
   tenon_cuda
@@ -87,6 +87,8 @@ set_target_properties(
              LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/tenon
              CUDA_ARCHITECTURES "${TENON_CUDA_ARCHITECTURES}"
              CUDA_RUNTIME_LIBRARY Static
+             # What ptxas says of every kernel goes beside its object, where a test compares it with the budget.
+             CUDA_COMPILER_LAUNCHER "${PROJECT_SOURCE_DIR}/tests/cuda_gates/log_ptxas.sh"
              BUILD_RPATH "${CUDAToolkit_LIBRARY_DIR}"  # where cuDNN and cuBLAS are looked for
              CXX_VISIBILITY_PRESET hidden
              CUDA_VISIBILITY_PRESET hidden)

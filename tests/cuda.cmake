@@ -49,3 +49,5 @@ cuda_emulated_test(cuda_rows_emulated "[rows][tenon]")
 cuda_emulated_test(cuda_naive_emulated "[rows][naive]")
 cuda_emulated_test(cuda_train_emulated "[train]")
 cuda_emulated_test(cuda_programs_emulated "[cuda]~[rows]~[train]")
+
+include(${CMAKE_CURRENT_LIST_DIR}/cuda_gates/CMakeLists.txt)

@@ -54,7 +54,8 @@ class RowTest {
     for (const Case& c : cases())
       if (op::kind(c.op) == row_.op) tally_.fixed += try_case(c, 1) ? 1 : 0;
     for (const Case& c : large_cases())
-      if (with_large_cases && op::kind(c.op) == row_.op) tally_.fixed += try_case(c, static_cast<std::uint64_t>(tally_.fixed)) ? 1 : 0;
+      if (with_large_cases && op::kind(c.op) == row_.op)
+        tally_.fixed += try_case(c, static_cast<std::uint64_t>(tally_.fixed)) ? 1 : 0;
     std::mt19937_64 rng(seed_of(op::name_of(row_.op)));
     int draws = 0;
     for (; tally_.executed < least_cases && draws < most_draws; ++draws) {

@@ -6,7 +6,8 @@
 //   view.chunks, first_term(chunk)      chunks of canonical order; terms of chunk i are [first_term(i), first_term(i + 1))
 //   Row view.row(batch, row)            what it takes to find a row's terms, once per row; likewise Column
 //   float view.a(Row, term), view.b(Column, term)
-//   view.a_by_rows, view.b_by_columns   neighbours in memory are rows, or columns, of the same term; else terms
+//   void view.a_four(Row, term, v), view.b_four(Column, term, v)    four neighbours in memory
+//   Reading view.a_reading, view.b_reading                          what lies side by side there: operand.cuh
 //   view.finish(batch, row, column, Quad)   takes complete sums, four by four; some may lie outside
 //
 // Order: each sum is one chain of FMAs over the terms of a chunk, ascending; chunk sums join by the pair tree
@@ -14,8 +15,35 @@
 #pragma once
 #include "kernels/common/order.hpp"
 #include "kernels/cuda/epilogue.cuh"
+#include "kernels/cuda/operand.cuh"
 
 namespace tenon::cuda {
+
+struct QuadLine {
+  float sum[4];
+};
+/// A quad out of the chunks that it is summed in, by the pair tree: fill(chunk, i, line) adds a chunk's sums of row `row + i`. Row by
+/// row, because a tree of whole quads is 2 KiB of local memory, which is set aside for every thread that the GPU can hold.
+template <class View, class Fill>
+__device__ Quad fold_chunks(const View& view, std::int64_t row, const Fill& fill) {
+  Quad z = {};
+  for (int i = 0; i < 4 && row + i < view.rows; ++i) {
+    QuadLine tree[32];
+    int height = 0;
+    const auto join = [&](int below, int top) {
+      for (int j = 0; j < 4; ++j) tree[below].sum[j] += tree[top].sum[j];
+    };
+    for (std::int64_t chunk = 0; chunk < view.chunks; ++chunk) {
+      QuadLine line = {};
+      fill(chunk, i, line);
+      tree[height] = line;
+      height = order::tree_push(chunk, height, join);
+    }
+    order::tree_finish(height, join);
+    for (int j = 0; j < 4; ++j) z.sum[i][j] = tree[0].sum[j];
+  }
+  return z;
+}
 
 /// One thread has a quad of sums and walks through all its terms: as plain as a GPU kernel can be, to compare with.
 template <class View>
@@ -24,25 +52,23 @@ __global__ void contract_naive(View view) {
   for_each_index(quads, [&](std::int64_t quad) {
     const std::int64_t column = quad % across * 4, line = quad / across, lines = (view.rows + 3) / 4;
     const std::int64_t batch = line / lines, row = line % lines * 4;
-    Quad tree[32];
-    int height = 0;
-    const auto join = [&](int below, int top) {
-      for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 4; ++j) tree[below].sum[i][j] += tree[top].sum[i][j];
-    };
-    for (std::int64_t chunk = 0; chunk < view.chunks; ++chunk) {
-      Quad& z = tree[height] = {};
+    const Quad z = fold_chunks(view, row, [&](std::int64_t chunk, int i, QuadLine& sums) {
+      const typename View::Row place = view.row(batch, row + i);
       for (std::int64_t t = view.first_term(chunk); t < view.first_term(chunk + 1); ++t)
-        for (int i = 0; i < 4 && row + i < view.rows; ++i)
-          for (int j = 0; j < 4 && column + j < view.columns; ++j)
-            z.sum[i][j] =
-                __fmaf_rn(view.a(view.row(batch, row + i), t), view.b(view.column(batch, column + j), t), z.sum[i][j]);
-      height = order::tree_push(chunk, height, join);
-    }
-    order::tree_finish(height, join);
-    view.finish(batch, row, column, tree[0]);
+        for (int j = 0; j < 4; ++j)
+          if (column + j < view.columns)
+            sums.sum[j] = __fmaf_rn(view.a(place, t), view.b(view.column(batch, column + j), t), sums.sum[j]);
+    });
+    view.finish(batch, row, column, z);
   });
 }
+
+/// Words of shared memory that are one term each.
+struct Fp32 {
+  using Word = float;
+  static constexpr int terms = 1;
+  __device__ static float word(const float* v) { return v[0]; }
+};
 
 /// Sizes of a block's tile of c, and of a thread's part of it.
 template <int rows_, int columns_, int thread_rows_, int thread_columns_>
@@ -52,23 +78,7 @@ struct Tile {
   static constexpr int depth = 8;  // terms in shared memory at a time
   /// That a multiprocessor shall hold: 16 warps of 128 registers a thread, but 64 sums need more.
   static constexpr int blocks = thread_rows * thread_columns >= 64 ? 1 : threads < 64 ? 8 : 512 / threads;
-  static constexpr int a_loads = rows * depth / threads, b_loads = columns * depth / threads;
-  static_assert(threads % depth == 0 && rows * depth % threads == 0 && columns * depth % threads == 0);
   static_assert(thread_rows % 4 == 0 && thread_columns % 4 == 0);
-  static_assert(threads % rows == 0 && threads % columns == 0);  // see Walk
-};
-
-/// Which elements of a tile (lines, depth) a thread loads: neighbouring threads load neighbours in memory.
-struct Walk {
-  int line, line_step, term, term_step;
-
-  __device__ Walk(int thread, int threads, int lines, int depth, bool by_lines)
-      : line(by_lines ? thread % lines : thread / depth),
-        line_step(by_lines ? 0 : threads / depth),
-        term(by_lines ? thread / lines : thread % depth),
-        term_step(by_lines ? threads / lines : 0) {}
-  [[nodiscard]] __device__ int line_of(int load) const { return line + load * line_step; }
-  [[nodiscard]] __device__ int term_of(int load) const { return term + load * term_step; }
 };
 
 /// Two stages of both operands. A line of the operands is a term; four elements more than the tile, so that the threads that
@@ -105,34 +115,23 @@ __global__ void __launch_bounds__(T::threads, T::blocks) contract_tiled(View vie
   const std::int64_t column0 = static_cast<std::int64_t>(blockIdx.y) * T::columns;
   const std::int64_t first = view.first_term(chunk), last = view.first_term(chunk + 1);
 
-  const Walk a_walk(thread, T::threads, T::rows, T::depth, view.a_by_rows);
-  const Walk b_walk(thread, T::threads, T::columns, T::depth, view.b_by_columns);
-  typename View::Row rows[T::a_loads];
-  typename View::Column columns[T::b_loads];
-#pragma unroll
-  for (int i = 0; i < T::a_loads; ++i) rows[i] = view.row(batch, row0 + a_walk.line_of(i));
-#pragma unroll
-  for (int i = 0; i < T::b_loads; ++i) columns[i] = view.column(batch, column0 + b_walk.line_of(i));
-  float a_next[T::a_loads], b_next[T::b_loads];
+  const auto row_of = [&](std::int64_t i) { return view.row(batch, i); };
+  const auto column_of = [&](std::int64_t j) { return view.column(batch, j); };
+  const auto a_one = [&](const auto& row, std::int64_t term) { return view.a(row, term); };
+  const auto b_one = [&](const auto& column, std::int64_t term) { return view.b(column, term); };
+  const auto a_four = [&](const auto& row, std::int64_t term, float* v) { view.a_four(row, term, v); };
+  const auto b_four = [&](const auto& column, std::int64_t term, float* v) { view.b_four(column, term, v); };
+  Operand<Fp32, typename View::Row, T::rows, T::depth, T::threads, 1, Storage::a_pitch> a_tile(view.a_reading, thread,
+                                                                                               row0, view.rows, row_of);
+  Operand<Fp32, typename View::Column, T::columns, T::depth, T::threads, 1, Storage::b_pitch> b_tile(
+      view.b_reading, thread, column0, view.columns, column_of);
   const auto fetch = [&](std::int64_t begin) {
-#pragma unroll
-    for (int i = 0; i < T::a_loads; ++i) {
-      const std::int64_t term = begin + a_walk.term_of(i);
-      a_next[i] = row0 + a_walk.line_of(i) < view.rows && term < last ? view.a(rows[i], term) : 0.f;
-    }
-#pragma unroll
-    for (int i = 0; i < T::b_loads; ++i) {
-      const std::int64_t term = begin + b_walk.term_of(i);
-      b_next[i] = column0 + b_walk.line_of(i) < view.columns && term < last ? view.b(columns[i], term) : 0.f;
-    }
+    a_tile.fetch(begin, last, row_of, a_one, a_four);
+    b_tile.fetch(begin, last, column_of, b_one, b_four);
   };
   const auto store = [&](int stage) {
-#pragma unroll
-    for (int i = 0; i < T::a_loads; ++i)
-      shared.a[(stage * T::depth + a_walk.term_of(i)) * Storage::a_pitch + a_walk.line_of(i)] = a_next[i];
-#pragma unroll
-    for (int i = 0; i < T::b_loads; ++i)
-      shared.b[(stage * T::depth + b_walk.term_of(i)) * Storage::b_pitch + b_walk.line_of(i)] = b_next[i];
+    a_tile.store(shared.a, stage * T::depth * Storage::a_pitch);
+    b_tile.store(shared.b, stage * T::depth * Storage::b_pitch);
   };
 
   float sums[T::thread_rows][T::thread_columns] = {};
@@ -186,21 +185,12 @@ __global__ void join_chunks(View view, const float* partial) {
   const std::int64_t across = (view.columns + 3) / 4, lines = (view.rows + 3) / 4;
   for_each_index(lines * across * view.batches, [&](std::int64_t quad) {
     const std::int64_t column = quad % across * 4, row = quad / across % lines * 4, batch = quad / across / lines;
-    Quad tree[32];
-    int height = 0;
-    const auto join = [&](int below, int top) {
-      for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 4; ++j) tree[below].sum[i][j] += tree[top].sum[i][j];
-    };
-    for (std::int64_t chunk = 0; chunk < view.chunks; ++chunk) {
-      Quad& z = tree[height] = {};
-      for (int i = 0; i < 4 && row + i < view.rows; ++i)
-        for (int j = 0; j < 4 && column + j < view.columns; ++j)
-          z.sum[i][j] = partial[((batch * view.chunks + chunk) * view.rows + row + i) * view.columns + column + j];
-      height = order::tree_push(chunk, height, join);
-    }
-    order::tree_finish(height, join);
-    view.finish(batch, row, column, tree[0]);
+    const Quad z = fold_chunks(view, row, [&](std::int64_t chunk, int i, QuadLine& sums) {
+      for (int j = 0; j < 4; ++j)
+        if (column + j < view.columns)
+          sums.sum[j] = partial[((batch * view.chunks + chunk) * view.rows + row + i) * view.columns + column + j];
+    });
+    view.finish(batch, row, column, z);
   });
 }
 

@@ -11,11 +11,13 @@
 namespace tenon::cuda {
 
 struct Tf32 {
+  using Word = unsigned;
   static constexpr int terms = 1;  // in a word
   __device__ static unsigned word(const float* v) { return to_tf32(v[0]); }
   __device__ static void multiply(float d[4], const unsigned a[4], const unsigned b[2]) { mma_m16n8k8_tf32(d, a, b); }
 };
 struct Bf16 {
+  using Word = unsigned;
   static constexpr int terms = 2;
   __device__ static unsigned word(const float* v) { return pack_bf16x2(v[0], v[1]); }
   __device__ static void multiply(float d[4], const unsigned a[4], const unsigned b[2]) { mma_m16n8k16_bf16(d, a, b); }
@@ -29,11 +31,11 @@ struct MmaTile {
   static constexpr int across = columns / warp_columns, warps = rows / warp_rows * across, threads = warps * 32;
   static constexpr int depth = 16;  // words in shared memory at a time: two instructions deep
   static constexpr int pitch = depth + 4;
-  static constexpr int a_loads = rows * depth / threads, b_loads = columns * depth / threads;  // words
   static constexpr int tiles_down = warp_rows / 16, tiles_across = warp_columns / 8;
   static constexpr int c_pitch = columns + 4;
+  /// That a multiprocessor shall hold; 0: no matter. Told nothing, ptxas takes 64 registers for the smallest tile and spills.
+  static constexpr int blocks = tiles_down * tiles_across == 1 ? 4 : 0;
   static_assert(warp_rows % 16 == 0 && warp_columns % 8 == 0);
-  static_assert(rows * depth % threads == 0 && columns * depth % threads == 0 && threads % depth == 0);
 };
 
 /// The operands, and, when they are done with, the sums on their way to the view.
@@ -45,7 +47,7 @@ struct MmaStorage {
 };
 
 template <class T, class View>
-__global__ void __launch_bounds__(T::threads) contract_mma(View view, float* partial) {
+__global__ void __launch_bounds__(T::threads, T::blocks) contract_mma(View view, float* partial) {
   using Format = typename T::Format;
   using Storage = MmaStorage<T>;
   Storage& shared = shared_storage<Storage>();
@@ -56,42 +58,23 @@ __global__ void __launch_bounds__(T::threads) contract_mma(View view, float* par
   const std::int64_t column0 = static_cast<std::int64_t>(blockIdx.y) * T::columns;
   const std::int64_t first = view.first_term(chunk), last = view.first_term(chunk + 1);
 
-  const Walk a_walk(thread, T::threads, T::rows, T::depth, view.a_by_rows);
-  const Walk b_walk(thread, T::threads, T::columns, T::depth, view.b_by_columns);
-  unsigned a_next[T::a_loads], b_next[T::b_loads];
+  const auto row_of = [&](std::int64_t i) { return view.row(batch, i); };
+  const auto column_of = [&](std::int64_t j) { return view.column(batch, j); };
+  const auto a_one = [&](const auto& row, std::int64_t term) { return view.a(row, term); };
+  const auto b_one = [&](const auto& column, std::int64_t term) { return view.b(column, term); };
+  const auto a_four = [&](const auto& row, std::int64_t term, float* v) { view.a_four(row, term, v); };
+  const auto b_four = [&](const auto& column, std::int64_t term, float* v) { view.b_four(column, term, v); };
+  Operand<Format, typename View::Row, T::rows, T::depth, T::threads, T::pitch, 1> a_tile(view.a_reading, thread, row0,
+                                                                                         view.rows, row_of);
+  Operand<Format, typename View::Column, T::columns, T::depth, T::threads, T::pitch, 1> b_tile(
+      view.b_reading, thread, column0, view.columns, column_of);
   const auto fetch = [&](std::int64_t begin) {
-#pragma unroll
-    for (int i = 0; i < T::a_loads; ++i) {
-      float v[Format::terms] = {};
-      const std::int64_t row = row0 + a_walk.line_of(i), term = begin + a_walk.term_of(i) * Format::terms;
-      if (row < view.rows) {
-        const typename View::Row place = view.row(batch, row);
-#pragma unroll
-        for (int j = 0; j < Format::terms; ++j)
-          if (term + j < last) v[j] = view.a(place, term + j);
-      }
-      a_next[i] = Format::word(v);
-    }
-#pragma unroll
-    for (int i = 0; i < T::b_loads; ++i) {
-      float v[Format::terms] = {};
-      const std::int64_t column = column0 + b_walk.line_of(i), term = begin + b_walk.term_of(i) * Format::terms;
-      if (column < view.columns) {
-        const typename View::Column place = view.column(batch, column);
-#pragma unroll
-        for (int j = 0; j < Format::terms; ++j)
-          if (term + j < last) v[j] = view.b(place, term + j);
-      }
-      b_next[i] = Format::word(v);
-    }
+    a_tile.fetch(begin, last, row_of, a_one, a_four);
+    b_tile.fetch(begin, last, column_of, b_one, b_four);
   };
   const auto store = [&](int stage) {
-#pragma unroll
-    for (int i = 0; i < T::a_loads; ++i)
-      shared.a[(stage * T::rows + a_walk.line_of(i)) * T::pitch + a_walk.term_of(i)] = a_next[i];
-#pragma unroll
-    for (int i = 0; i < T::b_loads; ++i)
-      shared.b[(stage * T::columns + b_walk.line_of(i)) * T::pitch + b_walk.term_of(i)] = b_next[i];
+    a_tile.store(shared.a, stage * T::rows * T::pitch);
+    b_tile.store(shared.b, stage * T::columns * T::pitch);
   };
 
   float sums[T::tiles_down][T::tiles_across][4] = {};

@@ -39,13 +39,28 @@ struct ConvGradient {
   [[nodiscard]] __device__ float at(const ConvGeometry& g, std::int64_t n, std::int32_t oy, std::int32_t ox,
                                     std::int32_t k) const {
     std::int32_t position = 0;
+    const std::int64_t i = find(g, n, oy, ox, k, position);
+    return i < 0 ? 0.f : undo.at(i, position);
+  }
+  /// Channels k to k + 3; both k and their number are multiples of four.
+  __device__ void four(const ConvGeometry& g, std::int64_t n, std::int32_t oy, std::int32_t ox, std::int32_t k,
+                       float v[4]) const {
+    std::int32_t position = 0;
+    const std::int64_t i = find(g, n, oy, ox, k, position);
+    if (i >= 0) undo.four(i, position, v);
+  }
+
+ private:
+  /// The element of gy, and where the position lies in its window; -1: an odd last row or column is not pooled.
+  [[nodiscard]] __device__ static std::int64_t find(const ConvGeometry& g, std::int64_t n, std::int32_t oy,
+                                                    std::int32_t ox, std::int32_t k, std::int32_t& position) {
     if (g.pool) {
       position = oy % 2 * 2 + ox % 2;
       oy /= 2;
       ox /= 2;
-      if (oy >= g.ph || ox >= g.pw) return 0.f;  // an odd last row or column is not pooled
+      if (oy >= g.ph || ox >= g.pw) return -1;
     }
-    return undo.at(((n * g.ph + oy) * g.pw + ox) * g.k + k, position);
+    return ((n * g.ph + oy) * g.pw + ox) * g.k + k;
   }
 };
 inline ConvGradient conv_gradient(const ConvGeometry& g, const Call& call) {
@@ -67,7 +82,7 @@ struct ForwardView {
   const float *x, *filter;
   Epilogue epilogue;
   std::int64_t batches, rows, columns, terms, chunks;
-  bool a_by_rows = false, b_by_columns = true;
+  Reading a_reading, b_reading;
 
   [[nodiscard]] __device__ std::int64_t first_term(std::int64_t chunk) const {
     return chunk == chunks ? terms : chunk * order::k_chunk;
@@ -87,15 +102,24 @@ struct ForwardView {
   [[nodiscard]] __device__ Column column(std::int64_t batch, std::int64_t j) const {
     return {filter + batch * e.kg + j};
   }
-  [[nodiscard]] __device__ float a(const Row& r, std::int64_t t) const {
+  /// Where a term of a row lies in the image; null outside.
+  [[nodiscard]] __device__ const float* pixel(const Row& r, std::int64_t t) const {
     auto c = static_cast<std::int32_t>(t);
     std::int32_t kx = e.by_cg.split(c);
     const std::int32_t ky = e.by_kw.split(kx);
     const std::int32_t iy = r.iy + ky * e.g.dilation_h, ix = r.ix + kx * e.g.dilation_w;
-    if (iy < 0 || iy >= e.g.h || ix < 0 || ix >= e.g.w) return 0.f;
-    return r.image[(static_cast<std::int64_t>(iy) * e.g.w + ix) * e.g.c + c];
+    if (iy < 0 || iy >= e.g.h || ix < 0 || ix >= e.g.w) return nullptr;
+    return r.image + (static_cast<std::int64_t>(iy) * e.g.w + ix) * e.g.c + c;
+  }
+  [[nodiscard]] __device__ float a(const Row& r, std::int64_t t) const {
+    const float* from = pixel(r, t);
+    return from != nullptr ? *from : 0.f;
+  }
+  __device__ void a_four(const Row& r, std::int64_t t, float v[4]) const {
+    if (const float* from = pixel(r, t); from != nullptr) read_four(from, v);
   }
   [[nodiscard]] __device__ float b(const Column& c, std::int64_t t) const { return c.filter[t * e.g.k]; }
+  __device__ void b_four(const Column& c, std::int64_t t, float v[4]) const { read_four(c.filter + t * e.g.k, v); }
   __device__ void finish(std::int64_t batch, std::int64_t row, std::int64_t column, const Quad& z) const {
     epilogue.finish(row, rows, batch * e.kg + column, (batch + 1) * e.kg, z);
   }
@@ -109,6 +133,8 @@ inline ForwardView forward_view(const Call& call, const ConvGeometry& g) {
   v.columns = v.e.kg;
   v.terms = std::int64_t{g.kh} * g.kw * v.e.cg;
   v.chunks = order::chunks(v.terms, order::k_chunk);
+  v.a_reading = reading_of(false, v.e.cg % 4 == 0);
+  v.b_reading = reading_of(true, v.e.kg % 4 == 0);
   const auto activation = static_cast<op::UnaryFn>(g.activation);
   v.epilogue = {.pool = g.pool,
                 .relu = activation == op::UnaryFn::relu,
@@ -138,7 +164,7 @@ struct GradInputView {
   const float* filter;
   float* gx;
   std::int64_t batches, rows, columns, terms, chunks = 1;
-  bool a_by_rows = false, b_by_columns = false;
+  Reading a_reading, b_reading;
 
   [[nodiscard]] __device__ std::int64_t first_term(std::int64_t chunk) const { return chunk == 0 ? 0 : terms; }
   [[nodiscard]] __device__ Row row(std::int64_t batch, std::int64_t i) const {
@@ -150,21 +176,33 @@ struct GradInputView {
   [[nodiscard]] __device__ Column column(std::int64_t batch, std::int64_t j) const {
     return {filter + j * e.g.k + batch * e.kg};
   }
-  [[nodiscard]] __device__ float a(const Row& r, std::int64_t t) const {
-    auto k = static_cast<std::int32_t>(t);
+  /// The output position and channel of a term of a row; false where the tap reaches none.
+  __device__ bool find(const Row& r, std::int64_t t, std::int32_t& oy, std::int32_t& ox, std::int32_t& k) const {
+    k = static_cast<std::int32_t>(t);
     std::int32_t kx = e.by_kg.split(k);
     const std::int32_t ky = e.by_kw.split(kx);
+    k += r.k;
     std::int32_t y = r.y - (e.g.kh - 1 - ky) * e.g.dilation_h, x = r.x - (e.g.kw - 1 - kx) * e.g.dilation_w;
-    if (y < 0 || x < 0) return 0.f;
-    const std::int32_t oy = e.by_stride_h.split(y), ox = e.by_stride_w.split(x);
-    if (y != 0 || x != 0 || oy >= e.g.oh || ox >= e.g.ow) return 0.f;
-    return dz.at(e.g, r.n, oy, ox, r.k + k);
+    if (y < 0 || x < 0) return false;
+    oy = e.by_stride_h.split(y);
+    ox = e.by_stride_w.split(x);
+    return y == 0 && x == 0 && oy < e.g.oh && ox < e.g.ow;
   }
-  [[nodiscard]] __device__ float b(const Column& c, std::int64_t t) const {
+  [[nodiscard]] __device__ float a(const Row& r, std::int64_t t) const {
+    std::int32_t oy = 0, ox = 0, k = 0;
+    return find(r, t, oy, ox, k) ? dz.at(e.g, r.n, oy, ox, k) : 0.f;
+  }
+  __device__ void a_four(const Row& r, std::int64_t t, float v[4]) const {
+    std::int32_t oy = 0, ox = 0, k = 0;
+    if (find(r, t, oy, ox, k)) dz.four(e.g, r.n, oy, ox, k, v);
+  }
+  [[nodiscard]] __device__ const float* weight(const Column& c, std::int64_t t) const {
     auto k = static_cast<std::int32_t>(t);
     const std::int32_t tap = e.g.kh * e.g.kw - 1 - e.by_kg.split(k);  // descending
-    return c.filter[static_cast<std::int64_t>(tap) * e.cg * e.g.k + k];
+    return c.filter + static_cast<std::int64_t>(tap) * e.cg * e.g.k + k;
   }
+  [[nodiscard]] __device__ float b(const Column& c, std::int64_t t) const { return *weight(c, t); }
+  __device__ void b_four(const Column& c, std::int64_t t, float v[4]) const { read_four(weight(c, t), v); }
   __device__ void finish(std::int64_t batch, std::int64_t row, std::int64_t column, const Quad& z) const {
     for (int i = 0; i < 4 && row + i < rows; ++i)
       for (int j = 0; j < 4 && column + j < columns; ++j)
@@ -185,6 +223,7 @@ inline GradInputView grad_input_view(const Call& call, const ConvGeometry& g) {
   v.rows = g.n * g.h * g.w;
   v.columns = v.e.cg;
   v.terms = std::int64_t{g.kh} * g.kw * v.e.kg;
+  v.a_reading = v.b_reading = reading_of(false, v.e.kg % 4 == 0);
   return v;
 }
 
@@ -203,7 +242,7 @@ struct GradFilterView {
   float *gfilter, *gbias;  // gbias may be null
   std::int64_t batches, rows, columns, chunks;
   std::int64_t taps;  // rows that are taps; behind them is the one of the bias
-  bool a_by_rows = true, b_by_columns = true;
+  Reading a_reading, b_reading;
 
   [[nodiscard]] __device__ std::int64_t first_term(std::int64_t chunk) const {
     const std::int64_t n = chunk * order::sample_group;
@@ -225,18 +264,35 @@ struct GradFilterView {
     oy = e.by_ow.split(ox);
     return e.by_oh.split(oy);
   }
-  [[nodiscard]] __device__ float a(const Row& r, std::int64_t t) const {
-    if (r.c < 0) return 1.f;
+  /// Where a term of a tap lies in the images; null outside.
+  [[nodiscard]] __device__ const float* pixel(const Row& r, std::int64_t t) const {
     auto ox = static_cast<std::int32_t>(t), oy = 0;
     const std::int64_t n = split(ox, oy);
     const std::int32_t iy = oy * e.g.stride_h + r.y, ix = ox * e.g.stride_w + r.x;
-    if (iy < 0 || iy >= e.g.h || ix < 0 || ix >= e.g.w) return 0.f;
-    return x[((n * e.g.h + iy) * e.g.w + ix) * e.g.c + r.c];
+    if (iy < 0 || iy >= e.g.h || ix < 0 || ix >= e.g.w) return nullptr;
+    return x + ((n * e.g.h + iy) * e.g.w + ix) * e.g.c + r.c;
+  }
+  [[nodiscard]] __device__ float a(const Row& r, std::int64_t t) const {
+    if (r.c < 0) return 1.f;
+    const float* from = pixel(r, t);
+    return from != nullptr ? *from : 0.f;
+  }
+  /// Four channels of a tap; the row of ones begins a quad of its own.
+  __device__ void a_four(const Row& r, std::int64_t t, float v[4]) const {
+    if (r.c < 0)
+      v[0] = 1.f;
+    else if (const float* from = pixel(r, t); from != nullptr)
+      read_four(from, v);
   }
   [[nodiscard]] __device__ float b(const Column& c, std::int64_t t) const {
     auto ox = static_cast<std::int32_t>(t), oy = 0;
     const std::int64_t n = split(ox, oy);
     return dz.at(e.g, n, oy, ox, c.k);
+  }
+  __device__ void b_four(const Column& c, std::int64_t t, float v[4]) const {
+    auto ox = static_cast<std::int32_t>(t), oy = 0;
+    const std::int64_t n = split(ox, oy);
+    dz.four(e.g, n, oy, ox, c.k, v);
   }
   __device__ void finish(std::int64_t batch, std::int64_t row, std::int64_t column, const Quad& z) const {
     for (int i = 0; i < 4 && row + i < rows; ++i)
@@ -277,6 +333,8 @@ inline GradFilterView grad_filter_view(const Call& call, const ConvGeometry& g) 
   v.rows = v.taps + (g.bias ? 1 : 0);
   v.columns = v.e.kg;
   v.chunks = order::chunks(g.n, order::sample_group);
+  v.a_reading = reading_of(true, v.e.cg % 4 == 0);
+  v.b_reading = reading_of(true, v.e.kg % 4 == 0);
   return v;
 }
 

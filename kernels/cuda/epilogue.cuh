@@ -7,7 +7,7 @@
 #include "kernels/common/geometry.hpp"
 #include "kernels/common/philox.hpp"
 #include "kernels/common/pointwise.hpp"
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/operand.cuh"
 
 namespace tenon::cuda {
 
@@ -105,6 +105,22 @@ struct Undo {
     const float y = static_cast<const float*>(saved)[i];
     if (activation == op::UnaryFn::relu) return y <= 0.f ? 0.f : g;
     return unary_gradient(activation, alpha, g, y);
+  }
+  /// Four neighbours at once; i is a multiple of four.
+  __device__ void four(std::int64_t i, std::int32_t position, float v[4]) const {
+    read_four(gy + i, v);
+    if (saved == nullptr) return;
+    if (mask) {
+      const uchar4 q = *reinterpret_cast<const uchar4*>(static_cast<const std::uint8_t*>(saved) + i);
+      const std::uint8_t bytes[4] = {q.x, q.y, q.z, q.w};
+      for (int j = 0; j < 4; ++j) v[j] = bytes[j] == position ? v[j] * scale : 0.f;
+      return;
+    }
+    float y[4];
+    read_four(static_cast<const float*>(saved) + i, y);
+    for (int j = 0; j < 4; ++j)
+      v[j] =
+          activation == op::UnaryFn::relu ? (y[j] <= 0.f ? 0.f : v[j]) : unary_gradient(activation, alpha, v[j], y[j]);
   }
 };
 

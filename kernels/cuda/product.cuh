@@ -16,7 +16,7 @@ struct ProductView {
   using Column = Row;
 
   std::int64_t batches = 1, rows, columns, terms, chunks;
-  bool a_by_rows, b_by_columns;
+  Reading a_reading, b_reading;
   ProductGeometry g;
   const float *a_data, *b_data;
   Undo undo;
@@ -37,6 +37,24 @@ struct ProductView {
     if constexpr (dz == GradientOperand::b) return undo.at(c.at + t * g.b_row, 0);
     if (dz == GradientOperand::a && c.at < 0) return 1.f;
     return b_data[c.at + t * g.b_row];
+  }
+  __device__ void a_four(Row r, std::int64_t t, float v[4]) const {
+    if constexpr (dz == GradientOperand::a) {
+      undo.four(r.at + t * g.a_col, 0, v);
+    } else if (dz == GradientOperand::b && r.at < 0) {
+      for (int i = 0; i < 4; ++i) v[i] = 1.f;
+    } else {
+      read_four(a_data + r.at + t * g.a_col, v);
+    }
+  }
+  __device__ void b_four(Column c, std::int64_t t, float v[4]) const {
+    if constexpr (dz == GradientOperand::b) {
+      undo.four(c.at + t * g.b_row, 0, v);
+    } else if (dz == GradientOperand::a && c.at < 0) {
+      for (int i = 0; i < 4; ++i) v[i] = 1.f;
+    } else {
+      read_four(b_data + c.at + t * g.b_row, v);
+    }
   }
   __device__ void finish(std::int64_t, std::int64_t row, std::int64_t column, const Quad& z) const {
     if constexpr (dz == GradientOperand::none) {
@@ -85,8 +103,12 @@ ProductView<dz> product_view(const Call& call, const ProductGeometry& g) {
   v.columns = g.n + (g.bias_grad && dz == GradientOperand::a ? 1 : 0);
   v.terms = g.k;
   v.chunks = order::chunks(g.k, order::k_chunk);
-  v.a_by_rows = g.a_row == 1 && g.a_col != 1;
-  v.b_by_columns = g.b_col == 1;
+  // Four rows or columns of one term may include the one of ones, which stands behind a multiple of four.
+  const bool by_rows = g.a_row == 1 && g.a_col != 1, by_columns = g.b_col == 1;
+  v.a_reading = reading_of(
+      by_rows, by_rows ? g.a_col % 4 == 0 && g.m % 4 == 0 : g.a_col == 1 && g.a_row % 4 == 0 && g.k % 4 == 0);
+  v.b_reading = reading_of(
+      by_columns, by_columns ? g.b_row % 4 == 0 && g.n % 4 == 0 : g.b_row == 1 && g.b_col % 4 == 0 && g.k % 4 == 0);
   v.a_data = static_cast<const float*>(call.in[g.a_in]);
   v.b_data = static_cast<const float*>(call.in[g.b_in]);
   v.y = static_cast<float*>(call.out[0]);

@@ -16,8 +16,9 @@
 
 namespace tenon::cuda::emulation {
 
-constinit thread_local Thread* running = nullptr;
-constinit thread_local Block* running_block = nullptr;
+constinit thread_local Thread* running TENON_NEAR = nullptr;
+constinit thread_local Block* running_block TENON_NEAR = nullptr;
+constinit thread_local Engine* running_engine TENON_NEAR = nullptr;
 
 namespace {
 
@@ -35,8 +36,8 @@ T* mapped(std::size_t count) {
 }  // namespace
 
 Engine& Engine::here() {
-  thread_local Engine engine;
-  return engine;
+  thread_local const auto engine = std::make_unique<Engine>();  // no value: there is little room beside TENON_NEAR
+  return *engine;
 }
 
 Engine::Engine() : threads_(max_threads), warps_(max_threads / lanes) {
@@ -60,6 +61,7 @@ void Engine::run(const Launch& launch) {
   block_.shared_bytes = launch.shared_bytes;
   block_.threads = launch.block.x * launch.block.y * launch.block.z;
   running_block = &block_;
+  running_engine = this;
   guard_shared(true);
   const dim3& grid = launch.grid;
   const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;

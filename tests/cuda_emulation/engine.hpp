@@ -67,6 +67,9 @@ class Engine {
   std::exception_ptr error_;
 };
 
+/// The engine of the launch that runs, or ran last, on this OS thread.
+extern constinit thread_local Engine* running_engine TENON_NEAR;
+
 /// "threads 0-31, 40": of a sorted list.
 std::string thread_list(const std::vector<std::uint32_t>&);
 std::string text(const uint3&);

@@ -96,6 +96,7 @@ int Engine::meet_block(const char* word, bool predicate, const Site& where) {
 void Engine::check_mask(const char* word, unsigned mask, const Site& where) {
   const Thread& t = *running;
   const Warp& warp = warps_[t.warp];
+  if ((mask >> t.lane & 1) != 0 && (mask & (~warp.exist | warp.done)) == 0) return;
   const auto complain = [&](const std::string& why) {
     abandon(name(t) + " called " + place(word, where) + " with mask " + hex(mask) + ", " + why);
   };
@@ -184,12 +185,12 @@ void Engine::meet_warp(const char* word, unsigned mask, const Site& where, void*
 
 int meet_block(const char* word, bool predicate, const Site& where) {
   if (running == nullptr) fail(std::string(word) + " outside a kernel");
-  return Engine::here().meet_block(word, predicate, where);
+  return running_engine->meet_block(word, predicate, where);
 }
 void meet_warp(const char* word, unsigned mask, const Site& where, void* argument, Complete complete,
                bool orders_memory) {
   if (running == nullptr) fail(std::string(word) + " outside a kernel");
-  Engine::here().meet_warp(word, mask, where, argument, complete, orders_memory);
+  running_engine->meet_warp(word, mask, where, argument, complete, orders_memory);
 }
 
 }  // namespace tenon::cuda::emulation

@@ -14,38 +14,46 @@ namespace {
 constexpr unsigned all = 0xffffffffu;
 
 struct Product {
-  Operand type;
   float* d;
   const unsigned *a, *b;
 };
 
 /// Element `part` of a register.
-double element(Operand type, unsigned word, int part) {
-  if (type == Operand::tf32) return std::bit_cast<float>(word & ~0x1fffu);
+template <Operand type>
+double element(unsigned word, int part) {
+  if constexpr (type == Operand::tf32) return std::bit_cast<float>(word & ~0x1fffu);
   const unsigned half = word >> 16 * part & 0xffff;
-  return type == Operand::bf16 ? widened_bf16(half) : widened_f16(half);
+  return type == Operand::bf16 ? std::bit_cast<float>(half << 16) : widened_f16(half);
 }
 
+/// A row of D. As a vector, because the sums of a tile are most of the time of every test of these words.
+using Columns = double __attribute__((vector_size(64)));
+
+template <Operand type>
 void multiply_tiles(void* const arguments[lanes], unsigned) {
   const auto lane = [&](int g, int t) -> const Product& { return *static_cast<const Product*>(arguments[4 * g + t]); };
-  const Operand type = lane(0, 0).type;
-  const int parts = type == Operand::tf32 ? 1 : 2;  // elements of a register, neighbours in k
-  double a[16][16], b[16][8];
+  constexpr int parts = type == Operand::tf32 ? 1 : 2;  // elements of a register, neighbours in k
+  constexpr int half = 4 * parts, depth = 2 * half;
+  double a[16][depth];
+  Columns b[depth], d[16];
   for (int g = 0; g < 8; ++g)
-    for (int t = 0; t < 4; ++t)
+    for (int t = 0; t < 4; ++t) {
+      const Product& mine = lane(g, t);
       for (int p = 0; p < parts; ++p) {
-        const int k = t * parts + p, half = 4 * parts;
-        for (int i = 0; i < 4; ++i) a[g + i % 2 * 8][k + i / 2 * half] = element(type, lane(g, t).a[i], p);
-        for (int i = 0; i < 2; ++i) b[k + i * half][g] = element(type, lane(g, t).b[i], p);
+        const int k = t * parts + p;
+        for (int i = 0; i < 4; ++i) a[g + i % 2 * 8][k + i / 2 * half] = element<type>(mine.a[i], p);
+        for (int i = 0; i < 2; ++i) b[k + i * half][g] = element<type>(mine.b[i], p);
       }
+      for (int i = 0; i < 4; ++i) d[g + i / 2 * 8][2 * t + i % 2] = mine.d[i];
+    }
+  for (int row = 0; row < 16; ++row) {
+    Columns sum = d[row];
+    for (int k = 0; k < depth; ++k) sum += a[row][k] * b[k];
+    d[row] = sum;
+  }
   for (int g = 0; g < 8; ++g)
     for (int t = 0; t < 4; ++t)
-      for (int i = 0; i < 4; ++i) {
-        float& d = lane(g, t).d[i];
-        double sum = d;
-        for (int k = 0; k < 8 * parts; ++k) sum += a[g + i / 2 * 8][k] * b[k][2 * t + i % 2];
-        d = static_cast<float>(sum);
-      }
+      for (int i = 0; i < 4; ++i) lane(g, t).d[i] = static_cast<float>(d[g + i / 2 * 8][2 * t + i % 2]);
 }
 
 struct Matrices {
@@ -88,8 +96,10 @@ void check_shared(const char* word, const void* shared, const Site& where) {
 }  // namespace
 
 void multiply(Operand type, const char* word, float* d, const unsigned* a, const unsigned* b, const Site& where) {
-  Product mine{type, d, a, b};
-  meet_warp(word, all, where, &mine, multiply_tiles);
+  Product mine{d, a, b};
+  constexpr Complete complete[] = {multiply_tiles<Operand::tf32>, multiply_tiles<Operand::bf16>,
+                                   multiply_tiles<Operand::f16>};
+  meet_warp(word, all, where, &mine, complete[static_cast<int>(type)]);
 }
 
 void load_matrices(const char* word, int count, bool transposed, unsigned* r, const void* shared, const Site& where) {

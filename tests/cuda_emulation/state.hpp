@@ -109,8 +109,11 @@ struct Block {
   }
 };
 
-extern constinit thread_local Thread* running;  // null outside kernels
-extern constinit thread_local Block* running_block;
+/// Every access to shared memory looks at these, and a module's thread_local variables cost a call each unless they are said to lie
+/// where the program's own do.
+#define TENON_NEAR __attribute__((tls_model("initial-exec")))
+extern constinit thread_local Thread* running TENON_NEAR;  // null outside kernels
+extern constinit thread_local Block* running_block TENON_NEAR;
 
 /// Throws EmulationError. In a kernel that ends the launch: its other threads are abandoned where they are, and
 /// launch() throws.

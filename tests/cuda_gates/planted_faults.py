@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""Plants a fault in the sources of the CUDA kernels, one after the other, and fails for each that the emulated tests miss.
+
+Of each kernel family: a barrier left out, a wrong index, a bound off by one. A fault is a piece of source and what replaces
+it; the piece must be there exactly once, so that a change of the kernels cannot turn a fault into nothing. One object is
+compiled anew for it and linked with the others of the emulated module; then the tests of the operation concerned run, and
+must end with a message that tells of the fault. Before that all of them run on the module as it is, and must pass.
+
+    planted_faults.py --objects FILE --compiler CXX --test cuda_test --module FOLDER --source FOLDER --work FOLDER [NAME...]
+
+FILE names the module's objects, one a line; --module is the folder of the module without faults. NAME picks faults.
+"""
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+
+@dataclass
+class Fault:
+    name: str
+    file: str  # under kernels/cuda
+    old: str
+    new: str
+    object: str  # the source to compile; `file` or one that includes it
+    ops: str
+    message: str  # a regular expression: what the test must say
+    filter: str = "[rows][tenon]"
+
+
+RACE = r"race at byte"
+OTHER_BITS = r"element \d+: found|found [-\d.]+|wrote|outside|differs from"
+OUTSIDE = r"wrote outside"
+FAULTS = [
+    Fault("contraction: no barrier between the stages", "contraction.cuh",
+          "    if (more) store(1 - stage);\n    __syncthreads();\n", "    if (more) store(1 - stage);\n",
+          "conv2d.cu", "conv2d", RACE),
+    Fault("contraction: a thread's quads in the wrong place", "contraction.cuh",
+          "+ my_row + i / 4 * row_step + i % 4];", "+ my_row + i / 4 * row_step + (i + 1) % 4];",
+          "conv2d.cu", "conv2d", OTHER_BITS),
+    Fault("convolution: one line too many of the image", "conv2d.cuh",
+          "ix = r.ix + kx * e.g.dilation_w;\n    if (iy < 0 || iy >= e.g.h ||",
+          "ix = r.ix + kx * e.g.dilation_w;\n    if (iy < 0 || iy > e.g.h ||",
+          "conv2d.cu", "conv2d", OTHER_BITS),
+    Fault("epilogue: one column too many", "epilogue.cuh",
+          "for (int j = 0; j < 4 && column + j < columns_end; ++j) {",
+          "for (int j = 0; j < 4 && column + j <= columns_end; ++j) {",
+          "conv2d.cu", "conv2d", OTHER_BITS),
+    Fault("convolution's input gradient: one line too many of dz", "conv2d.cuh",
+          "&& x == 0 && oy < e.g.oh && ox < e.g.ow;", "&& x == 0 && oy <= e.g.oh && ox < e.g.ow;",
+          "conv2d_grad_input.cu", "conv2d_grad_input", OTHER_BITS),
+    Fault("convolution's filter gradient: taps one column to the right", "conv2d.cuh",
+          "ix = ox * e.g.stride_w + r.x;\n", "ix = ox * e.g.stride_w + r.x + 1;\n",
+          "conv2d_grad_filter.cu", "conv2d_grad_filter", OTHER_BITS),
+    Fault("tensor cores: two registers of a fragment change places", "contraction_mma.cuh",
+          "a[i][1] = shared.a[at + 8 * T::pitch];\n        a[i][2] = shared.a[at + 4];",
+          "a[i][2] = shared.a[at + 8 * T::pitch];\n        a[i][1] = shared.a[at + 4];",
+          "conv2d_mma.cu", "conv2d", OTHER_BITS),
+    Fault("tensor cores: no barrier before the sums are read", "contraction_mma.cuh",
+          "            sums[i][j][e];\n  __syncthreads();\n", "            sums[i][j][e];\n",
+          "conv2d_mma.cu", "conv2d", RACE),
+    Fault("rows: no barrier behind a tile of terms", "row_team.cuh",
+          "      __syncthreads();\n    }\n    if (thread_ == 0) {\n      if (n <= 0)",
+          "    }\n    if (thread_ == 0) {\n      if (n <= 0)",
+          "rows.cu", "softmax", RACE),
+    Fault("rows: one warp too many", "row_team.cuh",
+          "for (int w = 1; w < warps; ++w) x = Fold::join", "for (int w = 1; w <= warps; ++w) x = Fold::join",
+          "rows.cu", "softmax", r"element 8 of an array of 8"),
+    Fault("folds of rows: no barrier before the warps' sums are read", "fold_rows.cuh",
+          "= x;\n  __syncthreads();\n  if (thread == 0) {", "= x;\n  if (thread == 0) {",
+          "reduce.cu", "reduce", RACE),
+    Fault("folds of columns: no barrier behind a tile", "fold_columns.cuh",
+          "      __syncthreads();\n    }\n    if (thread < width) to[",
+          "    }\n    if (thread < width) to[",
+          "bias.cu", "bias_grad", RACE),
+    Fault("elementwise: one element too many", "elementwise.cuh",
+          "if (l < there) p[l] = x.v[l];", "if (l <= there) p[l] = x.v[l];",
+          "dropout.cu", "dropout,dropout_grad", OUTSIDE),
+    Fault("chains: results in each other's slots", "pointwise_chain.cu",
+          "return (number * 4 + l) * chain_threads", "return (number * 3 + l) * chain_threads",
+          "pointwise_chain.cu", "pointwise_chain", OTHER_BITS),
+    Fault("pooling: one column too many", "pool2d.cu",
+          "kw < window.kw.last; ++kw) {\n        const Lanes<float, count> v = load<count>(row + std::int64_t{kw} * g.c);\n"
+          "#pragma unroll\n        for (int l = 0; l < count; ++l) {\n          const bool wins",
+          "kw <= window.kw.last; ++kw) {\n        const Lanes<float, count> v = load<count>(row + std::int64_t{kw} * g.c);\n"
+          "#pragma unroll\n        for (int l = 0; l < count; ++l) {\n          const bool wins",
+          "pool2d.cu", "pool2d", OTHER_BITS),
+    Fault("transpose: no barrier behind the tile's loads", "shape.cu",
+          "= x[from + row + column * g.x_pitch];\n    }\n    __syncthreads();\n",
+          "= x[from + row + column * g.x_pitch];\n    }\n",
+          "shape.cu", "transpose", RACE),
+    Fault("gather's gradient: one column too many", "gather.cu",
+          "if (at < g.width) gtable[row * g.width + at] = sum[j];", "if (at <= g.width) gtable[row * g.width + at] = sum[j];",
+          "gather.cu", "gather_grad", OTHER_BITS),
+    Fault("updates: no barrier before the other threads read", "update.cu",
+          "    __syncthreads();\n    rule.correction1 =", "    rule.correction1 =",
+          "update.cu", "adam_update", RACE),
+    Fault("resident data: no barrier before the row's number is read", "step_block.cu",
+          "  __syncthreads();\n  const std::int64_t row = shared.row[0];", "  const std::int64_t row = shared.row[0];",
+          "step_block.cu", "", RACE, "[resident]"),
+]
+
+FLAGS = ["-x", "c++", "-std=c++20", "-O1", "-DNDEBUG", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off",
+         "-Wno-unknown-pragmas", "-DTENON_CUDA_EMULATION"]
+
+
+def run_tests(arguments, module, filters, ops):
+    environment = dict(os.environ, TENON_MODULE_PATH=str(module), TENON_TEST_CASES="5")
+    environment.pop("TENON_CUDA_SCHEDULE", None)
+    if ops:
+        environment["TENON_TEST_OPS"] = ops
+    return subprocess.run([arguments.test, filters], env=environment, capture_output=True, text=True, timeout=600)
+
+
+def build(arguments, fault, number):
+    """The folder of the module with the fault."""
+    folder = pathlib.Path(arguments.work) / f"fault{number}"
+    source = pathlib.Path(arguments.source)
+    text = (source / "kernels/cuda" / fault.file).read_text()
+    if text.count(fault.old) != 1:
+        raise SystemExit(f"[planted_faults] {fault.name}: expected the piece of {fault.file} once, found it "
+                         f"{text.count(fault.old)} times; the source has moved on, write the fault anew:\n{fault.old}")
+    overlay = folder / "kernels/cuda"
+    overlay.mkdir(parents=True, exist_ok=True)
+    (overlay / fault.file).write_text(text.replace(fault.old, fault.new))
+    at = overlay / fault.object if fault.file == fault.object else source / "kernels/cuda" / fault.object
+    include = [f"-I{p}" for p in (source / "tests/cuda_emulation/include", folder, source, source / "include")]
+    compiled = folder / (fault.object + ".o")
+    subprocess.run([*arguments.compiler.split(), *FLAGS, *include, "-c", str(at), "-o", str(compiled)], check=True)
+    names = pathlib.Path(arguments.objects).read_text().split()
+    others = [n for n in names if pathlib.Path(n).name != fault.object + ".o"]
+    if len(others) != len(names) - 1:
+        raise SystemExit(f"[planted_faults] expected one object of {fault.object} in {arguments.objects}")
+    subprocess.run([*arguments.compiler.split(), "-shared", "-o", str(folder / "tenon_cuda.so"), str(compiled), *others,
+                    "-pthread", "-ldl"], check=True)
+    return folder
+
+
+def missed(arguments, fault, number):
+    """What is wrong with the tests of this fault; empty where they catch it."""
+    begin = time.monotonic()
+    try:
+        result = run_tests(arguments, build(arguments, fault, number), fault.filter, fault.ops)
+    except subprocess.CalledProcessError as error:
+        return f"{error.cmd[0]} failed on the faulty source"
+    output = result.stdout + result.stderr
+    (pathlib.Path(arguments.work) / f"fault{number}/output.txt").write_text(output)
+    if result.returncode == 0:
+        return "the tests passed"
+    # Of the failures only: the lines that Catch quotes from the sources would fit, too.
+    said = [line for line in output.splitlines() if re.search(fault.message, line) and "CHECK" not in line]
+    if not said:
+        return f"the tests failed, but nothing says {fault.message!r}:\n{output[:2000]}"
+    print(f"{time.monotonic() - begin:5.1f} s  {fault.name}\n         {said[0].strip()[:150]}", flush=True)
+    return ""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for option in ("objects", "compiler", "test", "module", "source", "work"):
+        parser.add_argument("--" + option, required=True)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    faults = [f for f in FAULTS if not arguments.names or any(n in f.name for n in arguments.names)]
+    if not faults:
+        parser.error("no fault has such a name")
+
+    asked = {}
+    for fault in faults:
+        asked.setdefault(fault.filter, []).append(fault.ops)
+    for filters, ops in asked.items():
+        result = run_tests(arguments, arguments.module, filters, ",".join(ops))
+        if result.returncode != 0:
+            raise SystemExit(f"[planted_faults] {filters} fails without a fault:\n{result.stdout}{result.stderr}")
+    failures = []
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        for fault, why in zip(faults, pool.map(lambda f: missed(arguments, f, FAULTS.index(f)), faults)):
+            if why:
+                failures.append(f"{fault.name}: not caught: {why}")
+    for failure in failures:
+        print(f"[planted_faults] {failure}", file=sys.stderr)
+    if failures:
+        raise SystemExit(1)
+    print(f"{len(faults)} planted faults, all caught")
+
+
+if __name__ == "__main__":
+    main()
