@@ -63,19 +63,46 @@ std::vector<BenchProblem> chosen_problems(const Flags& f) {
 }
 
 /// The operands of the problem that runs now: the rows of a problem follow each other.
-std::shared_ptr<Operands> operands_of(const BenchProblem& p, double alive) {
+std::shared_ptr<Operands> operands_of(Backend& device, const BenchProblem& p, double alive) {
   static const BenchProblem* last = nullptr;
   static std::shared_ptr<Operands> kept;
   if (last != &p) {
     kept.reset();
-    kept = std::make_shared<Operands>(p, alive);
+    kept = std::make_shared<Operands>(device, p, alive);
     last = &p;
   }
   return kept;
 }
 
-void run(benchmark::State& state, const BenchProblem& p, const Kernel& row, const Flags& f, const Peaks& peaks) {
-  BoundRow bound(std::string(row.provider), std::get<Step>(row.bind(p.problem, row)), operands_of(p, f.alive),
+/// A device that is not the host runs 20 calls an iteration, as one recording.
+void run_on_device(benchmark::State& state, Backend& device, const BenchProblem& p, const Kernel& row, const Flags& f) {
+  constexpr int calls = 20;
+  BoundRow bound(std::string(row.provider), std::get<Step>(row.bind(p.problem, row)), operands_of(device, p, f.alive),
+                 1);
+  (void)bound.seconds(calls);
+  double seconds = 0;
+  for (auto _ : state) {
+    const double one = bound.seconds(calls) / calls;
+    state.SetIterationTime(one);
+    seconds += one;
+  }
+  seconds /= static_cast<double>(state.iterations());
+  const Peak peak = device.peak(1);
+  const double flops = p.cost.flops / seconds, bytes = p.cost.bytes / seconds;
+  const double limit = is_contraction(p.problem.kind) ? peak.flops : peak.bandwidth;
+  state.counters["GFLOP/s"] = flops * 1e-9;
+  state.counters["GB/s"] = bytes * 1e-9;
+  state.counters["%peak"] = limit > 0 ? 100 * (is_contraction(p.problem.kind) ? flops : bytes) / limit : 0;
+  state.counters["alive"] = alive_share(p, f.alive);
+}
+
+void run(benchmark::State& state, Backend& device, const BenchProblem& p, const Kernel& row, const Flags& f,
+         const Peaks& peaks) {
+  if (!device.on_host()) {
+    run_on_device(state, device, p, row, f);
+    return;
+  }
+  BoundRow bound(std::string(row.provider), std::get<Step>(row.bind(p.problem, row)), operands_of(device, p, f.alive),
                  f.threads);
   bound.run();
   // Rates by the clock on the wall: the benchmark's own would be by the processor time of one thread.
@@ -101,7 +128,7 @@ void initialize(const std::vector<std::string>& extras) {
   if (argc > 1) throw UsageError(fmt::format("[command line] unknown flag '{}'", argv[1]));
 }
 
-void run_benchmarks(const std::vector<BenchProblem>& problems, const Flags& f, Peaks& peaks, const Backend& device,
+void run_benchmarks(const std::vector<BenchProblem>& problems, const Flags& f, Peaks& peaks, Backend& device,
                     std::vector<std::string> extras) {
   if (f.json)
     extras.insert(extras.begin(), "--benchmark_format=json");
@@ -117,8 +144,10 @@ void run_benchmarks(const std::vector<BenchProblem>& problems, const Flags& f, P
       if (row.op != p.problem.kind || !std::holds_alternative<Step>(row.bind(p.problem, row))) continue;
       std::string name = p.name + "/" + std::string(row.provider);
       if (row.precision != Precision::fp32) name += std::string("/") + name_of(row.precision);
-      const auto body = [&p, &row, &f, &peaks](benchmark::State& s) { run(s, p, row, f, peaks); };
-      benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMicrosecond);
+      const auto body = [&device, &p, &row, &f, &peaks](benchmark::State& s) { run(s, device, p, row, f, peaks); };
+      benchmark::internal::Benchmark* registered =
+          benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMicrosecond);
+      if (!device.on_host()) registered->UseManualTime();
       ++count;
     }
   if (count == 0) throw UsageError(fmt::format("[{}] no row takes any of {} problems", device.name(), problems.size()));
@@ -146,7 +175,7 @@ int main(int argc, char** argv) {
       if (!e.starts_with("--benchmark_")) throw UsageError(fmt::format("[command line] unknown flag '{}'", e));
     if (!flags.compare.empty() && !extras.empty())
       throw UsageError(fmt::format("[--compare] does not run Google Benchmark, found '{}'", extras[0]));
-    const Backend& device = backend(flags.device);
+    Backend& device = backend(flags.device);
     if (flags.threads == 0) flags.threads = device.default_threads();
     std::vector<BenchProblem> problems = chosen_problems(flags);
     for (BenchProblem& p : problems) p.problem.threads = flags.threads;

@@ -50,4 +50,7 @@ cuda_emulated_test(cuda_naive_emulated "[rows][naive]")
 cuda_emulated_test(cuda_train_emulated "[train]")
 cuda_emulated_test(cuda_programs_emulated "[cuda]~[rows]~[train]")
 
+add_test(NAME gpu_script COMMAND ${PROJECT_SOURCE_DIR}/tests/gpu_script_test.sh)
+set_tests_properties(gpu_script PROPERTIES LABELS cuda)
+
 include(${CMAKE_CURRENT_LIST_DIR}/cuda_gates/CMakeLists.txt)

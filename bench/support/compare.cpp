@@ -5,8 +5,10 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "bench/support/program.hpp"
 #include "bench/support/run_row.hpp"
@@ -26,11 +28,13 @@ class Contender {
   Contender(const std::string& name, const CompareOptions& o)
       : name_(name),
         is_device_(device_name(name)),
-        backend_(&backend(is_device_ ? name : o.device)),
+        backend_(&backend(is_device_                  ? name
+                          : name.starts_with("cuda.") ? "cuda"
+                                                      : o.device)),
         precision_(precision_of(o.precision)),
         rows_(*backend_, {.precision = o.precision, .providers = is_device_ ? "" : name, .threads = o.threads}) {}
   [[nodiscard]] const std::string& name() const { return name_; }
-  [[nodiscard]] const Backend& device() const { return *backend_; }
+  [[nodiscard]] Backend& device() const { return *backend_; }
 
   /// The row that this name runs, or why there is none.
   [[nodiscard]] std::variant<std::pair<std::string, Step>, Refusal> bind(const BenchProblem& p) const {
@@ -59,7 +63,7 @@ class Contender {
 
   std::string name_;
   bool is_device_;
-  const Backend* backend_;
+  Backend* backend_;
   Precision precision_;
   RowSet rows_;
 };
@@ -76,7 +80,7 @@ struct Result {
 std::vector<Result> race(const BenchProblem& p, const std::vector<Contender>& contenders, const CompareOptions& o) {
   std::vector<Result> results(contenders.size());
   std::vector<std::optional<BoundRow>> rows(contenders.size());
-  std::shared_ptr<Operands> operands;
+  std::map<const Backend*, std::shared_ptr<Operands>> operands;  // the same values on every device
   for (std::size_t i = 0; i < contenders.size(); ++i) {
     auto bound = contenders[i].bind(p);
     if (auto* refusal = std::get_if<Refusal>(&bound)) {
@@ -84,9 +88,11 @@ std::vector<Result> race(const BenchProblem& p, const std::vector<Contender>& co
       continue;
     }
     auto& [provider, step] = std::get<0>(bound);
-    if (operands == nullptr) operands = std::make_shared<Operands>(p, o.alive);
+    Backend& device = contenders[i].device();
+    std::shared_ptr<Operands>& own = operands[&device];
+    if (own == nullptr) own = std::make_shared<Operands>(device, p, o.alive);
     results[i].provider = provider;
-    rows[i].emplace(provider, std::move(step), operands, o.threads);
+    rows[i].emplace(provider, std::move(step), own, o.threads);
   }
   std::vector<std::int64_t> calls(rows.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -106,10 +112,16 @@ struct Line {
   std::vector<Result> results;
 };
 
-/// Share of the peak that limits the operation.
-double share_of_peak(const Line& line, const Result& r, const Peaks& peaks) {
+/// Share of the peak that limits the operation: of the host's as measured, of a device's as it says of itself.
+double share_of_peak(const Line& line, const Result& r, const Backend& device, const Peaks& peaks) {
   const Cost& c = line.problem->cost;
-  if (is_contraction(line.problem->problem.kind)) return c.flops / r.median() / peaks.flops(r.provider);
+  const bool arithmetic = is_contraction(line.problem->problem.kind);
+  if (!device.on_host()) {
+    const Peak peak = device.peak(1);
+    const double limit = arithmetic ? peak.flops : peak.bandwidth;
+    return limit > 0 ? (arithmetic ? c.flops : c.bytes) / r.median() / limit : 0;
+  }
+  if (arithmetic) return c.flops / r.median() / peaks.flops(r.provider);
   return c.bytes / r.median() / peaks.bandwidth();
 }
 
@@ -119,8 +131,12 @@ std::string time_text(double seconds) {
 
 void print_table(const std::vector<Line>& lines, const std::vector<Contender>& contenders, const CompareOptions& o,
                  const Peaks& peaks) {
-  fmt::print("{}: {}; {}; {} rounds in turn, medians; spread is p90 - p10\n\n", contenders[0].device().name(),
-             contenders[0].device().description(), peaks.str(), o.rounds);
+  std::set<const Backend*> devices;
+  for (const Contender& c : contenders)
+    if (devices.insert(&c.device()).second)
+      fmt::print("{}: {}{}\n", c.device().name(), c.device().description(),
+                 c.device().on_host() ? "; " + peaks.str() : "");
+  fmt::print("{} rounds in turn, medians; spread is p90 - p10\n\n", o.rounds);
   std::string head = "| operation | alive |", rule = "| --- | ---: |";
   for (const Contender& c : contenders) {
     head += fmt::format(" {} | spread | rate | of peak |", c.name());
@@ -135,15 +151,16 @@ void print_table(const std::vector<Line>& lines, const std::vector<Contender>& c
     const bool arithmetic = is_contraction(line.problem->problem.kind);
     std::string text =
         fmt::format("| {} | {} |", line.problem->name, line.alive < 1 ? fmt::format("{:.2f}", line.alive) : "");
-    for (const Result& r : line.results) {
+    for (std::size_t i = 0; i < line.results.size(); ++i) {
+      const Result& r = line.results[i];
       if (!r.ran()) {
         text += " refuses | | | |";
         continue;
       }
       const double work = arithmetic ? line.problem->cost.flops : line.problem->cost.bytes;
-      text +=
-          fmt::format(" {} | {:.0f} % | {:.1f} {} | {:.0f} % |", time_text(r.median()), 100 * r.spread() / r.median(),
-                      work / r.median() * 1e-9, arithmetic ? "GFLOP/s" : "GB/s", 100 * share_of_peak(line, r, peaks));
+      text += fmt::format(" {} | {:.0f} % | {:.1f} {} | {:.0f} % |", time_text(r.median()),
+                          100 * r.spread() / r.median(), work / r.median() * 1e-9, arithmetic ? "GFLOP/s" : "GB/s",
+                          100 * share_of_peak(line, r, contenders[i].device(), peaks));
     }
     for (std::size_t i = 1; i < line.results.size(); ++i) {
       const bool both = line.results[0].ran() && line.results[i].ran();
@@ -167,7 +184,7 @@ json to_json(const Line& line, const std::vector<Contender>& contenders, const P
                                      {"spread_ms", 1e3 * r.spread()},
                                      {"gflops", line.problem->cost.flops / r.median() * 1e-9},
                                      {"gbs", line.problem->cost.bytes / r.median() * 1e-9},
-                                     {"percent_of_peak", 100 * share_of_peak(line, r, peaks)}};
+                                     {"percent_of_peak", 100 * share_of_peak(line, r, contenders[i].device(), peaks)}};
   }
   return {{"name", line.problem->name},
           {"problem", line.problem->problem.str()},

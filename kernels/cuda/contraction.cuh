@@ -7,7 +7,7 @@
 //   Row view.row(batch, row)            what it takes to find a row's terms, once per row; likewise Column
 //   float view.a(Row, term), view.b(Column, term)
 //   void view.a_four(Row, term, v), view.b_four(Column, term, v)    four neighbours in memory
-//   Reading view.a_reading, view.b_reading                          what lies side by side there: operand.cuh
+//   Sides Reading view.a_reading, view.b_reading    what lies side by side there: operand.cuh
 //   view.finish(batch, row, column, Quad)   takes complete sums, four by four; some may lie outside
 //
 // Order: each sum is one chain of FMAs over the terms of a chunk, ascending; chunk sums join by the pair tree
@@ -76,8 +76,8 @@ struct Tile {
   static constexpr int rows = rows_, columns = columns_, thread_rows = thread_rows_, thread_columns = thread_columns_;
   static constexpr int across = columns / thread_columns, threads = rows / thread_rows * across;
   static constexpr int depth = 8;  // terms in shared memory at a time
-  /// That a multiprocessor shall hold: 16 warps of 128 registers a thread, but 64 sums need more.
-  static constexpr int blocks = thread_rows * thread_columns >= 64 ? 1 : threads < 64 ? 8 : 512 / threads;
+  /// That a multiprocessor shall hold: 12 to 16 warps of 128 to 168 registers a thread, but 64 sums need more.
+  static constexpr int blocks = thread_rows * thread_columns >= 64 ? 1 : threads < 64 ? 8 : threads < 256 ? 3 : 2;
   static_assert(thread_rows % 4 == 0 && thread_columns % 4 == 0);
 };
 

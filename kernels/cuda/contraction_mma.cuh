@@ -33,8 +33,8 @@ struct MmaTile {
   static constexpr int pitch = depth + 4;
   static constexpr int tiles_down = warp_rows / 16, tiles_across = warp_columns / 8;
   static constexpr int c_pitch = columns + 4;
-  /// That a multiprocessor shall hold; 0: no matter. Told nothing, ptxas takes 64 registers for the smallest tile and spills.
-  static constexpr int blocks = tiles_down * tiles_across == 1 ? 4 : 0;
+  /// That a multiprocessor shall hold; 0: no matter. Told nothing, ptxas takes too few registers for small tiles and spills.
+  static constexpr int blocks = tiles_down * tiles_across == 1 ? 4 : threads < 256 ? 3 : 0;
   static_assert(warp_rows % 16 == 0 && warp_columns % 8 == 0);
 };
 
