@@ -7,7 +7,7 @@
 //   Row view.row(batch, row)            what it takes to find a row's terms, once per row; likewise Column
 //   float view.a(Row, term), view.b(Column, term)
 //   void view.a_four(Row, term, v), view.b_four(Column, term, v)    four neighbours in memory
-//   Sides Reading view.a_reading, view.b_reading    what lies side by side there: operand.cuh
+//   Reading view.a_reading, view.b_reading                          what lies side by side there: operand.cuh
 //   view.finish(batch, row, column, Quad)   takes complete sums, four by four; some may lie outside
 //
 // Order: each sum is one chain of FMAs over the terms of a chunk, ascending; chunk sums join by the pair tree
