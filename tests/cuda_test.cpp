@@ -216,6 +216,9 @@ TEST_CASE("a label out of range and a loss that is not finite end training on re
   };
   CHECK(history("cuda") == history("cpu"));
   CHECK(std::get<0>(history("cuda")));
+  Trainer none{nn::Sequential{nn::Dense{.units = 4}}, {.loss = softmax_crossentropy, .device = "cuda"}};
+  CHECK_THROWS_WITH(none.fit(Dataset(x, t).slice(0, 0), {.batch_size = 4}),
+                    Catch::Contains("[loader] expected at least one sample"));
 }
 
 TEST_CASE("labels out of range and losses that are not finite are reported by the device", "[cuda][program]") {

@@ -30,7 +30,7 @@ bool gathers(const Column& c) {
 std::unique_ptr<ResidentSteps> ResidentSteps::make(Program& program, const Dataset& data, SampleOrder order) {
   const Program::Impl& p = *program.impl_;
   const std::vector<const Column*> columns = columns_of(data);
-  if (p.device.step_block_loops().feed == nullptr || p.options.accumulate > 1 ||
+  if (data.size() < 1 || p.device.step_block_loops().feed == nullptr || p.options.accumulate > 1 ||
       p.options.metrics.size() + 1 > std::size_t{StepBlock::most_values} ||
       columns.size() > std::size_t{FeedGeometry::most_columns} ||
       !std::ranges::all_of(columns, [](const Column* c) { return gathers(*c); }))

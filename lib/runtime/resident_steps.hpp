@@ -19,7 +19,7 @@ struct SampleOrder {
 
 class ResidentSteps {
  public:
-  /// Null where it cannot be: the device is the host or has no loops for it, gradients accumulate, a column has another type
+  /// Null where it cannot be: there is no sample, the device is the host or has no loops for it, gradients accumulate, a column has another type
   /// than u8, i32 and f32, or the data does not fit.
   static std::unique_ptr<ResidentSteps> make(Program&, const Dataset&, SampleOrder);
 
