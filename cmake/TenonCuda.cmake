@@ -1,8 +1,14 @@
 # The CUDA module, tenon_cuda.so: opened at run time, so that nothing else links CUDA (kernels/cuda/module.hpp).
-#   TENON_CUDA                 AUTO (where there is a compiler), ON (an error where there is none), OFF
+#   TENON_CUDA                 AUTO (where there is a compiler), ON (an error where there is none), OFF (the default inside
+#                              another project, whose build should not grow by minutes unasked)
 #   TENON_CUDA_ARCHITECTURES   as CMake's CUDA_ARCHITECTURES. One by default, because each costs a minute; a release has
 #                              "80-real;86-real;89-real;90-real;100"
-set(TENON_CUDA AUTO CACHE STRING "Build the CUDA module: AUTO, ON or OFF")
+if(PROJECT_IS_TOP_LEVEL)
+  set(cuda_default AUTO)
+else()
+  set(cuda_default OFF)
+endif()
+set(TENON_CUDA ${cuda_default} CACHE STRING "Build the CUDA module: AUTO, ON or OFF")
 set(TENON_CUDA_ARCHITECTURES 90 CACHE STRING "Compute capabilities that the CUDA module is built for")
 set(TENON_CUDA_STATUS "off")
 
