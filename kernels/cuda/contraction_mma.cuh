@@ -32,9 +32,9 @@ struct MmaTile {
   static constexpr int depth = 16;  // words in shared memory at a time: two instructions deep
   static constexpr int pitch = depth + 4;
   static constexpr int tiles_down = warp_rows / 16, tiles_across = warp_columns / 8;
-  static constexpr int c_pitch = columns + 4;
-  /// That a multiprocessor shall hold; 0: no matter. Told nothing, ptxas takes too few registers for small tiles and spills.
-  static constexpr int blocks = tiles_down * tiles_across == 1 ? 4 : threads < 256 ? 3 : 0;
+  static constexpr int c_rows = rows < 64 ? rows : 64, c_pitch = columns + 4;  // of sums in shared memory at a time
+  /// That a multiprocessor shall hold. Told nothing, ptxas takes too few registers for some tiles and spills.
+  static constexpr int blocks = tiles_down * tiles_across == 1 ? 4 : threads < 256 ? 3 : 1;
   static_assert(warp_rows % 16 == 0 && warp_columns % 8 == 0);
 };
 
@@ -43,7 +43,10 @@ template <class T>
 struct MmaStorage {
   Shared<unsigned, 2 * T::rows * T::pitch> a;
   Shared<unsigned, 2 * T::columns * T::pitch> b;
-  Shared<float, T::rows * T::c_pitch> c;
+  Shared<float, T::c_rows * T::c_pitch> c;
+  // What a block of compute capability 8.6 may have.
+  static_assert(4 * (2 * (T::rows + T::columns) * T::pitch + T::c_rows * T::c_pitch) <= 99 * 1024);
+  static_assert(T::c_rows % T::warp_rows == 0 && T::rows % T::c_rows == 0);
 };
 
 template <class T, class View>
@@ -115,25 +118,31 @@ __global__ void __launch_bounds__(T::threads, T::blocks) contract_mma(View view,
     stage = 1 - stage;
   }
 
-  // A view takes four rows by four columns, a thread has pairs of columns of rows 8 apart: they change places in shared memory.
+  // A view takes four rows by four columns, a thread has pairs of columns of rows 8 apart: they change places in shared memory,
+  // some rows at a time.
+  for (int top = 0; top < T::rows; top += T::c_rows) {
+    if (my_row >= top && my_row < top + T::c_rows) {
 #pragma unroll
-  for (int i = 0; i < T::tiles_down; ++i)
+      for (int i = 0; i < T::tiles_down; ++i)
 #pragma unroll
-    for (int j = 0; j < T::tiles_across; ++j)
+        for (int j = 0; j < T::tiles_across; ++j)
 #pragma unroll
-      for (int e = 0; e < 4; ++e)
-        shared.c[(my_row + i * 16 + group + e / 2 * 8) * T::c_pitch + my_column + j * 8 + in_group * 2 + e % 2] =
-            sums[i][j][e];
-  __syncthreads();
-  constexpr int quads_across = T::columns / 4, quads = T::rows / 4 * quads_across;
-  for (int quad = thread; quad < quads; quad += T::threads) {
-    const int r0 = quad / quads_across * 4, c0 = quad % quads_across * 4;
-    Quad z;
+          for (int e = 0; e < 4; ++e)
+            shared.c[(my_row - top + i * 16 + group + e / 2 * 8) * T::c_pitch + my_column + j * 8 + in_group * 2 +
+                     e % 2] = sums[i][j][e];
+    }
+    __syncthreads();
+    constexpr int quads_across = T::columns / 4, quads = T::c_rows / 4 * quads_across;
+    for (int quad = thread; quad < quads; quad += T::threads) {
+      const int r0 = quad / quads_across * 4, c0 = quad % quads_across * 4;
+      Quad z;
 #pragma unroll
-    for (int r = 0; r < 4; ++r)
+      for (int r = 0; r < 4; ++r)
 #pragma unroll
-      for (int c = 0; c < 4; ++c) z.sum[r][c] = shared.c[(r0 + r) * T::c_pitch + c0 + c];
-    finish_chunk(view, batch, chunk, row0 + r0, column0 + c0, z, partial);
+        for (int c = 0; c < 4; ++c) z.sum[r][c] = shared.c[(r0 + r) * T::c_pitch + c0 + c];
+      finish_chunk(view, batch, chunk, row0 + top + r0, column0 + c0, z, partial);
+    }
+    if (top + T::c_rows < T::rows) __syncthreads();
   }
 }
 

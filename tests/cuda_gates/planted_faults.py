@@ -62,7 +62,7 @@ FAULTS = [
           "a[i][2] = shared.a[at + 8 * T::pitch];\n        a[i][1] = shared.a[at + 4];",
           "conv2d_mma.cu", "conv2d", OTHER_BITS),
     Fault("tensor cores: no barrier before the sums are read", "contraction_mma.cuh",
-          "            sums[i][j][e];\n  __syncthreads();\n", "            sums[i][j][e];\n",
+          "e % 2] = sums[i][j][e];\n    }\n    __syncthreads();\n", "e % 2] = sums[i][j][e];\n    }\n",
           "conv2d_mma.cu", "conv2d", RACE),
     Fault("rows: no barrier behind a tile of terms", "row_team.cuh",
           "      __syncthreads();\n    }\n    if (thread_ == 0) {\n      if (n <= 0)",
