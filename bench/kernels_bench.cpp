@@ -34,7 +34,7 @@ void describe(CLI::App& app, Flags& f) {
   app.add_option("--device", f.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--precision", f.precision, "With --compare: rows up to this class: fp32, tf32 or bf16")
       ->capture_default_str();
-  app.add_option("--threads", f.threads, "Threads of a kernel on the CPU; 0 for one per core")
+  app.add_option("--threads", f.threads, "Threads of a kernel; 0 for one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--rounds", f.rounds, "Turns that each name gets with --compare")
@@ -74,33 +74,26 @@ std::shared_ptr<Operands> operands_of(Backend& device, const BenchProblem& p, do
   return kept;
 }
 
-/// Rates and shares of a call that takes `seconds`. Where the limit is not known there is no share.
-void count(benchmark::State& state, const BenchProblem& p, double seconds, double flops_limit, double bytes_limit,
-           double alive) {
-  const bool arithmetic = is_contraction(p.problem.kind);
-  const double flops = p.cost.flops / seconds, bytes = p.cost.bytes / seconds;
-  const double limit = arithmetic ? flops_limit : bytes_limit;
-  state.counters["GFLOP/s"] = flops * 1e-9;
-  state.counters["GB/s"] = bytes * 1e-9;
-  if (limit > 0) state.counters["%peak"] = 100 * (arithmetic ? flops : bytes) / limit;
-  state.counters["alive"] = alive_share(p, alive);
-}
-
-/// On a device that is not the host an iteration is a call, and as many of them as take two milliseconds are timed together.
+/// A device that is not the host runs 20 calls an iteration, as one recording.
 void run_on_device(benchmark::State& state, Backend& device, const BenchProblem& p, const Kernel& row, const Flags& f) {
+  constexpr int calls = 20;
   BoundRow bound(std::string(row.provider), std::get<Step>(row.bind(p.problem, row)), operands_of(device, p, f.alive),
                  1);
-  const std::int64_t calls = bound.calls_for(least_sample_seconds);
-  double seconds = 0;
   (void)bound.seconds(calls);
-  while (state.KeepRunningBatch(calls)) {
-    const double sample = bound.seconds(calls);
-    state.SetIterationTime(sample);
-    seconds += sample;
+  double seconds = 0;
+  for (auto _ : state) {
+    const double one = bound.seconds(calls) / calls;
+    state.SetIterationTime(one);
+    seconds += one;
   }
+  seconds /= static_cast<double>(state.iterations());
   const Peak peak = device.peak(1);
-  count(state, p, seconds / static_cast<double>(state.iterations()), flops_limit(peak, row.precision), peak.bandwidth,
-        f.alive);
+  const double flops = p.cost.flops / seconds, bytes = p.cost.bytes / seconds;
+  const double limit = is_contraction(p.problem.kind) ? peak.flops : peak.bandwidth;
+  state.counters["GFLOP/s"] = flops * 1e-9;
+  state.counters["GB/s"] = bytes * 1e-9;
+  state.counters["%peak"] = limit > 0 ? 100 * (is_contraction(p.problem.kind) ? flops : bytes) / limit : 0;
+  state.counters["alive"] = alive_share(p, f.alive);
 }
 
 void run(benchmark::State& state, Backend& device, const BenchProblem& p, const Kernel& row, const Flags& f,
@@ -116,7 +109,12 @@ void run(benchmark::State& state, Backend& device, const BenchProblem& p, const 
   const double begin = omp_get_wtime();
   for (auto _ : state) bound.run();
   const double seconds = (omp_get_wtime() - begin) / static_cast<double>(state.iterations());
-  count(state, p, seconds, peaks.flops(row.provider), peaks.bandwidth(), f.alive);
+  const double flops = p.cost.flops / seconds, bytes = p.cost.bytes / seconds;
+  state.counters["GFLOP/s"] = flops * 1e-9;
+  state.counters["GB/s"] = bytes * 1e-9;
+  state.counters["%peak"] =
+      100 * (is_contraction(p.problem.kind) ? flops / peaks.flops(row.provider) : bytes / peaks.bandwidth());
+  state.counters["alive"] = alive_share(p, f.alive);
 }
 
 /// Hands Google Benchmark its flags, whose memory it keeps for its report. What it does not know is an error.
@@ -137,8 +135,9 @@ void run_benchmarks(const std::vector<BenchProblem>& problems, const Flags& f, P
   else
     extras.insert(extras.begin(), "--benchmark_counters_tabular=true");
   initialize(extras);
+  for (int i = 0; i < 8; ++i) peaks.measure();
   benchmark::AddCustomContext("device", device.name() + ": " + device.description());
-  benchmark::AddCustomContext("peaks", device.on_host() ? peaks.str() : device_peaks(device.peak(1)));
+  benchmark::AddCustomContext("peaks", peaks.str());
   std::size_t count = 0;
   for (const BenchProblem& p : problems)
     for (const Kernel& row : device.kernels()) {
@@ -176,25 +175,24 @@ int main(int argc, char** argv) {
       if (!e.starts_with("--benchmark_")) throw UsageError(fmt::format("[command line] unknown flag '{}'", e));
     if (!flags.compare.empty() && !extras.empty())
       throw UsageError(fmt::format("[--compare] does not run Google Benchmark, found '{}'", extras[0]));
-    // Threads and measured peaks are the host's, also where it is compared with a device.
-    if (flags.threads == 0) flags.threads = backend("cpu").default_threads();
-    Peaks peaks(flags.threads);
+    Backend& device = backend(flags.device);
+    if (flags.threads == 0) flags.threads = device.default_threads();
     std::vector<BenchProblem> problems = chosen_problems(flags);
-    if (!flags.compare.empty()) {
-      compare(problems,
-              {.names = flags.compare,
-               .device = flags.device,
-               .precision = flags.precision,
-               .threads = flags.threads,
-               .rounds = flags.rounds,
-               .alive = flags.alive,
-               .json = flags.json},
-              peaks);
+    for (BenchProblem& p : problems) p.problem.threads = flags.threads;
+    Peaks peaks(flags.threads);
+    if (flags.compare.empty()) {
+      run_benchmarks(problems, flags, peaks, device, extras);
       return;
     }
-    Backend& device = backend(flags.device);
-    for (BenchProblem& p : problems) p.problem.threads = device.on_host() ? flags.threads : device.default_threads();
-    if (device.on_host()) measure_well(peaks);
-    run_benchmarks(problems, flags, peaks, device, extras);
+    for (int i = 0; i < 8; ++i) peaks.measure();
+    compare(problems,
+            {.names = flags.compare,
+             .device = flags.device,
+             .precision = flags.precision,
+             .threads = flags.threads,
+             .rounds = flags.rounds,
+             .alive = flags.alive,
+             .json = flags.json},
+            peaks);
   });
 }

@@ -19,7 +19,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr double sample_seconds = std::max(0.004, least_sample_seconds);
+constexpr double sample_seconds = 0.004;
 
 /// One name: a provider of a device, or a device with its choice of rows.
 class Contender {
@@ -28,36 +28,29 @@ class Contender {
   Contender(const std::string& name, const CompareOptions& o)
       : name_(name),
         is_device_(device_name(name)),
-        backend_(&backend(is_device_ ? name : device_of(name, o.device))),
-        threads_(backend_->on_host() ? o.threads : backend_->default_threads()),
+        backend_(&backend(is_device_                  ? name
+                          : name.starts_with("cuda.") ? "cuda"
+                                                      : o.device)),
         precision_(precision_of(o.precision)),
-        rows_(*backend_, {.precision = o.precision, .providers = is_device_ ? "" : name, .threads = threads_}) {}
+        rows_(*backend_, {.precision = o.precision, .providers = is_device_ ? "" : name, .threads = o.threads}) {}
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] Backend& device() const { return *backend_; }
-  [[nodiscard]] int threads() const { return threads_; }
 
-  struct Choice {
-    std::string provider;
-    Precision precision;
-    Step step;
-  };
   /// The row that this name runs, or why there is none.
-  [[nodiscard]] std::variant<Choice, Refusal> bind(const BenchProblem& p) const {
-    Problem problem = p.problem;
-    problem.threads = threads_;
+  [[nodiscard]] std::variant<std::pair<std::string, Step>, Refusal> bind(const BenchProblem& p) const {
     if (is_device_) {
       try {
-        Match m = rows_.bind(problem, p.form.op);
-        return Choice{std::string(m.row->provider), m.row->precision, std::move(m.step)};
+        Match m = rows_.bind(p.problem, p.form.op);
+        return std::pair{std::string(m.row->provider), std::move(m.step)};
       } catch (const UsageError& e) {
         return Refusal{e.what()};
       }
     }
     std::string why = "no row for this operation";
     for (const Kernel& row : backend_->kernels()) {
-      if (row.op != problem.kind || row.provider != name_ || row.precision > precision_) continue;
-      Bound bound = row.bind(problem, row);
-      if (auto* step = std::get_if<Step>(&bound)) return Choice{name_, row.precision, std::move(*step)};
+      if (row.op != p.problem.kind || row.provider != name_ || row.precision > precision_) continue;
+      Bound bound = row.bind(p.problem, row);
+      if (auto* step = std::get_if<Step>(&bound)) return std::pair{name_, std::move(*step)};
       why = std::get<Refusal>(bound).why;
     }
     return Refusal{why};
@@ -67,16 +60,10 @@ class Contender {
   static bool device_name(const std::string& name) {
     return name == "cpu" || name == "cuda" || name.starts_with("cuda:");
   }
-  /// A provider's name says its kind of device, the flag which one of that kind.
-  static std::string device_of(const std::string& provider, const std::string& flag) {
-    if (provider.starts_with("cuda.")) return flag.starts_with("cuda") ? flag : "cuda";
-    return provider.starts_with("cpu.") ? "cpu" : flag;
-  }
 
   std::string name_;
   bool is_device_;
   Backend* backend_;
-  int threads_;
   Precision precision_;
   RowSet rows_;
 };
@@ -84,7 +71,6 @@ class Contender {
 /// One cell of the table.
 struct Result {
   std::string provider, refusal;
-  Precision precision = Precision::fp32;
   std::vector<double> samples;  // seconds a call
   [[nodiscard]] bool ran() const { return !samples.empty(); }
   [[nodiscard]] double median() const { return quantile(samples, 0.5); }
@@ -101,17 +87,18 @@ std::vector<Result> race(const BenchProblem& p, const std::vector<Contender>& co
       results[i].refusal = refusal->why;
       continue;
     }
-    auto& [provider, precision, step] = std::get<Contender::Choice>(bound);
+    auto& [provider, step] = std::get<0>(bound);
     Backend& device = contenders[i].device();
     std::shared_ptr<Operands>& own = operands[&device];
     if (own == nullptr) own = std::make_shared<Operands>(device, p, o.alive);
     results[i].provider = provider;
-    results[i].precision = precision;
-    rows[i].emplace(provider, std::move(step), own, contenders[i].threads());
+    rows[i].emplace(provider, std::move(step), own, o.threads);
   }
   std::vector<std::int64_t> calls(rows.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i]) calls[i] = rows[i]->calls_for(sample_seconds);
+    if (!rows[i]) continue;
+    (void)rows[i]->seconds(1);  // first touch of workspace and code
+    calls[i] = 1 + static_cast<std::int64_t>(sample_seconds / std::max(rows[i]->seconds(1), 1e-8));
   }
   for (int round = 0; round < o.rounds; ++round)
     for (std::size_t i = 0; i < rows.size(); ++i)
@@ -125,23 +112,17 @@ struct Line {
   std::vector<Result> results;
 };
 
-/// Share of the peak that limits the operation: of the host's as measured, of a device's as it says of itself. 0 where that
-/// is not known.
+/// Share of the peak that limits the operation: of the host's as measured, of a device's as it says of itself.
 double share_of_peak(const Line& line, const Result& r, const Backend& device, const Peaks& peaks) {
   const Cost& c = line.problem->cost;
   const bool arithmetic = is_contraction(line.problem->problem.kind);
-  double limit = 0;
-  if (device.on_host()) {
-    limit = arithmetic ? peaks.flops(r.provider) : peaks.bandwidth();
-  } else {
+  if (!device.on_host()) {
     const Peak peak = device.peak(1);
-    limit = arithmetic ? flops_limit(peak, r.precision) : peak.bandwidth;
+    const double limit = arithmetic ? peak.flops : peak.bandwidth;
+    return limit > 0 ? (arithmetic ? c.flops : c.bytes) / r.median() / limit : 0;
   }
-  return limit > 0 ? (arithmetic ? c.flops : c.bytes) / r.median() / limit : 0;
-}
-
-std::string row_text(const Result& r) {
-  return r.precision == Precision::fp32 ? r.provider : fmt::format("{}/{}", r.provider, name_of(r.precision));
+  if (arithmetic) return c.flops / r.median() / peaks.flops(r.provider);
+  return c.bytes / r.median() / peaks.bandwidth();
 }
 
 std::string time_text(double seconds) {
@@ -154,7 +135,7 @@ void print_table(const std::vector<Line>& lines, const std::vector<Contender>& c
   for (const Contender& c : contenders)
     if (devices.insert(&c.device()).second)
       fmt::print("{}: {}{}\n", c.device().name(), c.device().description(),
-                 "; " + (c.device().on_host() ? peaks.str() : device_peaks(c.device().peak(1))));
+                 c.device().on_host() ? "; " + peaks.str() : "");
   fmt::print("{} rounds in turn, medians; spread is p90 - p10\n\n", o.rounds);
   std::string head = "| operation | alive |", rule = "| --- | ---: |";
   for (const Contender& c : contenders) {
@@ -177,10 +158,9 @@ void print_table(const std::vector<Line>& lines, const std::vector<Contender>& c
         continue;
       }
       const double work = arithmetic ? line.problem->cost.flops : line.problem->cost.bytes;
-      const double share = share_of_peak(line, r, contenders[i].device(), peaks);
-      text += fmt::format(" {} | {:.0f} % | {:.1f} {} | {} |", time_text(r.median()), 100 * r.spread() / r.median(),
-                          work / r.median() * 1e-9, arithmetic ? "GFLOP/s" : "GB/s",
-                          share > 0 ? fmt::format("{:.0f} %", 100 * share) : "");
+      text += fmt::format(" {} | {:.0f} % | {:.1f} {} | {:.0f} % |", time_text(r.median()),
+                          100 * r.spread() / r.median(), work / r.median() * 1e-9, arithmetic ? "GFLOP/s" : "GB/s",
+                          100 * share_of_peak(line, r, contenders[i].device(), peaks));
     }
     for (std::size_t i = 1; i < line.results.size(); ++i) {
       const bool both = line.results[0].ran() && line.results[i].ran();
@@ -198,15 +178,13 @@ json to_json(const Line& line, const std::vector<Contender>& contenders, const P
       results[contenders[i].name()] = {{"refuses", r.refusal}};
       continue;
     }
-    json cell = {{"provider", row_text(r)},
-                 {"median_ms", 1e3 * r.median()},
-                 {"min_ms", 1e3 * quantile(r.samples, 0)},
-                 {"spread_ms", 1e3 * r.spread()},
-                 {"gflops", line.problem->cost.flops / r.median() * 1e-9},
-                 {"gbs", line.problem->cost.bytes / r.median() * 1e-9}};
-    const double share = share_of_peak(line, r, contenders[i].device(), peaks);
-    if (share > 0) cell["percent_of_peak"] = 100 * share;
-    results[contenders[i].name()] = std::move(cell);
+    results[contenders[i].name()] = {{"provider", r.provider},
+                                     {"median_ms", 1e3 * r.median()},
+                                     {"min_ms", 1e3 * quantile(r.samples, 0)},
+                                     {"spread_ms", 1e3 * r.spread()},
+                                     {"gflops", line.problem->cost.flops / r.median() * 1e-9},
+                                     {"gbs", line.problem->cost.bytes / r.median() * 1e-9},
+                                     {"percent_of_peak", 100 * share_of_peak(line, r, contenders[i].device(), peaks)}};
   }
   return {{"name", line.problem->name},
           {"problem", line.problem->problem.str()},
@@ -216,14 +194,11 @@ json to_json(const Line& line, const std::vector<Contender>& contenders, const P
 
 void print_json(const std::vector<Line>& lines, const std::vector<Contender>& contenders, const CompareOptions& o,
                 const Peaks& peaks) {
-  json fma = json::object(), rows = json::array(), devices = json::object();
-  for (const Contender& c : contenders) devices[c.device().name()] = c.device().description();
+  json fma = json::object(), rows = json::array();
   for (const std::string& isa : peaks.names()) fma[isa] = peaks.flops("cpu." + isa) * 1e-9;
   for (const Line& line : lines) rows.push_back(to_json(line, contenders, peaks));
   const json all{{"device", contenders[0].device().name()},
                  {"description", contenders[0].device().description()},
-                 {"devices", devices},
-                 {"precision", o.precision},
                  {"threads", o.threads},
                  {"rounds", o.rounds},
                  {"fma_peak_gflops", fma},
@@ -235,32 +210,16 @@ void print_json(const std::vector<Line>& lines, const std::vector<Contender>& co
 
 }  // namespace
 
-double flops_limit(const Peak& peak, Precision precision) {
-  return precision == Precision::fp32 ? peak.flops : peak.tile_flops;
-}
-
-std::string device_peaks(const Peak& peak) {
-  if (peak.flops <= 0 && peak.bandwidth <= 0) return "no peaks known";
-  return fmt::format("{:.1f} TFLOP/s, {:.2f} TB/s by the device's own figures", peak.flops * 1e-12,
-                     peak.bandwidth * 1e-12);
-}
-
-void measure_well(Peaks& peaks) {
-  for (int i = 0; i < 8; ++i) peaks.measure();
-}
-
 void compare(const std::vector<BenchProblem>& problems, const CompareOptions& o, Peaks& peaks) {
   std::vector<Contender> contenders;
   for (const std::string& name : o.names) contenders.emplace_back(name, o);
-  const bool host = std::ranges::any_of(contenders, [](const Contender& c) { return c.device().on_host(); });
-  if (host) measure_well(peaks);
   std::vector<Line> lines;
   for (const BenchProblem& p : problems) {
     std::vector<Result> results = race(p, contenders, o);
     if (std::none_of(results.begin(), results.end(), [](const Result& r) { return r.ran(); })) continue;
     lines.push_back({&p, alive_share(p, o.alive), std::move(results)});
     // The peaks see the same conditions as the kernels: once more after every few problems.
-    if (host && lines.size() % 4 == 0) peaks.measure();
+    if (lines.size() % 4 == 0) peaks.measure();
   }
   if (lines.empty()) throw UsageError(fmt::format("[--compare] no problem that {} takes", fmt::join(o.names, " or ")));
   if (o.json)

@@ -1,5 +1,5 @@
-// A kernel row bound to a problem, with everything that a call needs, in the memory of its device. Rows of one problem share
-// their operands; these stay in the caches from one call to the next as far as they fit, as in a training step of that size.
+// A kernel row bound to a problem, with everything that a call needs, in the memory of its device. Rows of one problem share their
+// operands; these stay in the caches from one call to the next as far as they fit, as in a training step of that size.
 #pragma once
 #include <memory>
 #include <string>
@@ -14,26 +14,19 @@ namespace tenon::bench {
 /// Inputs and outputs of a problem. Updates work in place, on their inputs.
 struct Operands {
   Operands(Backend&, const BenchProblem&, double alive);
-  /// Floats only, one random piece over and over: for sizes whose drawing would take longer than what is timed.
-  Operands(Backend&, const Problem&);
   Backend& device;
   std::vector<Slab> memory;
   std::vector<const void*> in;
   std::vector<void*> out;
-
- private:
-  void add_outputs(const Problem&);
 };
 
 class BoundRow {
  public:
   BoundRow(std::string provider, Step step, std::shared_ptr<Operands>, int threads);
   void run() { step_.run(call_); }
-  /// Seconds of `calls` calls. A device that is not the host runs them as replays of a recording made beforehand: what is
-  /// timed is the kernels, not the host that starts them.
+  /// Seconds of `calls` calls. A device that is not the host runs them as one recording, made beforehand: what is timed is the
+  /// kernels, not the host that starts them.
   [[nodiscard]] double seconds(std::int64_t calls);
-  /// Calls that take at least so long together, found with a call that is not counted and one that is.
-  [[nodiscard]] std::int64_t calls_for(double least_seconds);
   [[nodiscard]] const std::string& provider() const { return provider_; }
 
  private:
