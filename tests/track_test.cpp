@@ -206,34 +206,6 @@ TEST_CASE("a run says how, where and with what it began", "[track]") {
   CHECK(RunView::open(other.folder()).command_line.at(0).find("track_test") != std::string::npos);
 }
 
-TEST_CASE("the revision of the working folder is found without asking", "[track]") {
-  const TempFolder folder;
-  const std::string commit(40, 'a'), before = std::filesystem::current_path().string();
-  std::filesystem::create_directories(folder / "tree/.git/refs/heads/x");
-  std::filesystem::create_directories(folder / "tree/src/deep");
-  write_file(folder / "tree/.git/HEAD", "ref: refs/heads/x/main\n");
-  const auto revision = [&] {
-    std::filesystem::current_path(folder / "tree/src/deep");
-    const Run run = Experiment("git", {folder / "runs"}).start_run();
-    std::filesystem::current_path(before);
-    return value_of(RunView::open(run.folder()).environment, "revision");
-  };
-  CHECK(revision() == "nothing");
-  write_file(folder / "tree/.git/packed-refs", "# pack-refs\n" + commit + " refs/heads/x/main\n");
-  CHECK(revision() == commit);
-  write_file(folder / "tree/.git/refs/heads/x/main", std::string(40, 'b') + "\n");
-  CHECK(revision() == std::string(40, 'b'));
-  write_file(folder / "tree/.git/HEAD", std::string(64, 'c') + "\n");
-  CHECK(revision() == std::string(64, 'c'));
-  // A worktree: .git is a file, and the branches are in the folder that it shares.
-  write_file(folder / "tree/.git/HEAD", "ref: refs/heads/x/main\n");
-  std::filesystem::create_directories(folder / "tree/src/.git_of_worktree");
-  write_file(folder / "tree/src/.git", "gitdir: .git_of_worktree\n");
-  write_file(folder / "tree/src/.git_of_worktree/HEAD", "ref: refs/heads/x/main\n");
-  write_file(folder / "tree/src/.git_of_worktree/commondir", folder / "tree/.git\n");
-  CHECK(revision() == std::string(40, 'b'));
-}
-
 TEST_CASE("files are captured with size and SHA-256, and downloads are verified", "[track]") {
   const TempFolder folder;
   Run run = Experiment("files", {folder / "runs"}).start_run();
