@@ -5,7 +5,7 @@ set -euo pipefail
 usage() {
   cat <<'TEXT'
 Usage: scripts/setup_python.sh [FOLDER]
-Installs TensorBoard from PyPI into a virtual environment in FOLDER (default: build/python). When it is there it does
+Installs TensorBoard and the parts of MLflow that its server needs from PyPI into a virtual environment in FOLDER (default: build/python). When it is there it does
 nothing. Where it cannot be installed, the tests that need it skip, and this script says so; with TENON_REQUIRE_PYTHON=1 it
 fails.
 Exit status: 0 there or not needed, 1 could not be installed, 2 wrong usage.
@@ -18,13 +18,17 @@ case ${1:-} in
 esac
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 folder=${1:-$root/build/python}
-packages=("tensorboard>=2.16,<3")
+packages=("tensorboard>=2.16,<3" "mlflow-skinny>=3,<4")
+# mlflow asks for scikit-learn, pyarrow, matplotlib and more, 1 GB that its tracking server does without: what that one does
+# need is named here, and mlflow itself is installed without what it asks for, in the version of mlflow-skinny.
+packages+=(mlflow-tracing Flask Flask-CORS alembic graphene "sqlalchemy<3" pandas numpy huey cryptography aiohttp)
 
 there() {
   "$folder/bin/python" - 2>/dev/null <<'PYTHON'
 import tensorboard.backend.event_processing.event_accumulator
+import flask, mlflow.store.db.utils, sqlalchemy
 from importlib.metadata import version
-print("Python packages: tensorboard", version("tensorboard"))
+print("Python packages: tensorboard", version("tensorboard"), "mlflow", version("mlflow"))
 PYTHON
 }
 give_up() {
@@ -40,4 +44,7 @@ echo "Installing ${packages[*]} into $folder"
 python3 -m venv --clear "$folder" || give_up "python3 -m venv failed (package python3-venv)"
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --retries 2 --timeout 20 --only-binary :all: \
   "${packages[@]}" || give_up "pip could not install: ${packages[*]} (is there a network?)"
-there || give_up "tensorboard was installed, but cannot be imported"
+version=$("$folder/bin/python" -c 'from importlib.metadata import version; print(version("mlflow-skinny"))')
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --retries 2 --timeout 20 --only-binary :all: \
+  --no-deps "mlflow==$version" || give_up "pip could not install: mlflow==$version (is there a network?)"
+there || give_up "the packages were installed, but cannot be imported"

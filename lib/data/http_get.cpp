@@ -1,4 +1,4 @@
-// The only file that knows libcurl.
+// The only file that knows libcurl; run tracking, which stands without the library, has its own.
 #include "lib/data/http_get.hpp"
 
 #include "tenon/error.hpp"
