@@ -36,7 +36,7 @@ if(CMAKE_DL_LIBS)
 endif()
 
 install(
-  TARGETS tenon
+  TARGETS tenon tenon_track tenon_files
   EXPORT tenon-targets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT tenon
   INCLUDES

@@ -161,11 +161,45 @@ def tuning(root, good):
                "none")
 
 
+def lines_of(run_folder):
+    return [json.loads(line) for line in (run_folder / "log.jsonl").read_text().splitlines()]
+
+
+def tracking(root, good):
+    for program, name, lists in (("mnist_cnn", "mnist-cnn", ("accuracy",)), ("mnist_mlp", "mnist-mlp", ("Loss", "Error"))):
+        runs, out = root / f"runs_{program}", root / f"tracked_{program}"
+        flags = ("--data-folder", good, "--outputs", out, "--batch-size", 32, "--epochs", 2, "--quiet", "--runs", runs)
+        expect(f"{program}: --no-track", run(program, *flags, "--no-track"), 0)
+        check(f"{program}: --no-track leaves nothing", not runs.exists())
+        done = run(program, *flags, "--register", env={"TENON_MODELS": str(root / f"models_{program}")})
+        expect(f"{program}: --register", done, 0)
+        check(f"{program}: prints name, id and version", f"{name}\t{name}:1\t1\n" in done.stdout)
+        folders = list((runs / "mnist").glob("2*"))
+        check(f"{program}: one run", len(folders) == 1 and str(folders[0]) in done.stdout)
+        log = lines_of(folders[0])
+        blocks = [line for line in log if "series" in line]
+        check(f"{program}: every minibatch", sum(line["n"] for line in blocks) == 40 and
+              {"loss", "lr"} < set(blocks[0]["series"]))
+        names = {line.get("name") for line in log}
+        check(f"{program}: epochs and results", {"epoch/loss", "epoch/seconds", *lists} <= names)
+        check(f"{program}: mistakes", any("confusion" in line for line in log))
+        check(f"{program}: completed", log[-1].get("status") == "completed")
+        manifest = json.loads((folders[0] / "manifest.json").read_text())
+        check(f"{program}: weights are files of the run", f"outputs/{program}.safetensors" in json.dumps(manifest))
+        blocked = root / f"blocked_{program}"
+        blocked.write_text("a file where a folder should be")
+        lost = run(program, *flags[:-1], blocked)
+        expect(f"{program}: a run that cannot be kept", lost, 0, "nothing is tracked")
+        expect(f"{program}: --strict-log", run(program, *flags[:-1], blocked, "--strict-log"), 5, "blocked")
+
+
 with tempfile.TemporaryDirectory() as temporary:
     root = Path(temporary)
+    os.environ.update(TENON_RUNS=str(root / "runs"), TENON_MODELS=str(root / "models"))
     good = write_set(root / "good")
     bad_input(root, good)
     whole_runs(root, good)
     tuning(root, good)
+    tracking(root, good)
 print(f"{len(FAILURES)} failed")
 sys.exit(1 if FAILURES else 0)

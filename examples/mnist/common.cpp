@@ -108,6 +108,14 @@ void describe(CLI::App& app, Flags& f) {
       ->type_name("[FILE]")
       ->expected(0, 1);
   app.add_flag("--quiet", f.quiet, "No progress lines");
+  app.add_flag("!--no-track", f.track, "Keep no run: no minibatch, epoch, mistake or file of this training");
+  app.add_option("--runs", f.runs, "Folder of all runs (default: TENON_RUNS, or runs)");
+  app.add_option("--experiment", f.experiment, "Experiment that the run belongs to")->capture_default_str();
+  app.add_option("--register", f.registered,
+                 "Register the weights as a model (mnist-cnn, mnist-mlp, or NAME), and print name, id and version")
+      ->type_name("[NAME]")
+      ->expected(0, 1);
+  app.add_flag("--strict-log", f.strict_log, "What cannot be logged ends the program, instead of one warning");
   app.footer(exit_codes);
 }
 
@@ -185,6 +193,13 @@ Dataset one_hot(const Dataset& digits) {
   const auto to = rows.values<float>();
   for (std::size_t i = 0; i < from.size(); ++i) to[10 * i + from[i]] = 1.f;
   return Dataset(digits.inputs(), {{name, Column{rows}}});
+}
+
+Array scaled(const Dataset& digits) {
+  const Column& column = digits.inputs().at(0).second;
+  Array x = column.data.to(DType::f32);
+  for (float& value : x.values<float>()) value /= column.divisor;
+  return x;
 }
 
 std::string shape_text(const Array& array) {

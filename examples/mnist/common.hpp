@@ -30,6 +30,9 @@ struct Flags {
   std::string load{};                 // weights to begin with; empty: new ones
   std::optional<std::string> tune{};  // time kernels; a file of earlier choices, or empty
   bool quiet = false;
+  bool track = true, strict_log = false;
+  std::string experiment = "mnist", runs{};  // empty: TENON_RUNS, or `runs`
+  std::optional<std::string> registered{};   // the name under which the weights become a model
 };
 
 /// Parses the command line and runs `body`. Errors become one line on stderr and the exit code that --help lists.
@@ -50,6 +53,8 @@ struct Outputs {
 [[nodiscard]] tenon::MnistData load_data(const Flags& flags);
 /// The same samples, their labels as rows of ten: 1 for the digit, 0 elsewhere.
 [[nodiscard]] tenon::Dataset one_hot(const tenon::Dataset& digits);
+/// The images of a data set as the loader hands them over: floats from 0 to 1.
+[[nodiscard]] tenon::Array scaled(const tenon::Dataset& digits);
 /// As Python prints it: `(60000, 28, 28, 1)`.
 [[nodiscard]] std::string shape_text(const tenon::Array& array);
 

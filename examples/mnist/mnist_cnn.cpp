@@ -2,8 +2,8 @@
 // layers, dropout between them, trained with Adadelta. Twelve epochs give about 99.1 % on the test images.
 #include <unistd.h>
 
-#include "common.hpp"
 #include "tenon/io.hpp"
+#include "tracking.hpp"
 
 using namespace tenon;
 using mnist::say;
@@ -51,17 +51,23 @@ void run(const mnist::Flags& flags) {
   mnist::StopOnSignal signals;
   std::vector<Hook*> hooks{&signals, &metrics, &epochs};
   if (!flags.quiet) hooks.push_back(&progress);
+  mnist::Tracking tracking(flags, trainer.program(train).banner(), data.source);
+  if (tracking.hook() != nullptr) hooks.push_back(tracking.hook());
 
   if (flags.epochs > 0) {
     const History history = trainer.fit(
         train, {.batch_size = flags.batch_size, .epochs = flags.epochs, .validation = test, .hooks = hooks});
+    if (history.summary.halted) tracking.fail(history.summary.reason);
     mnist::save_weights(history, trainer.model(), outputs);
-    if (signals.received()) return;
+    if (signals.received()) return tracking.fail(history.summary.reason);
   }
 
   const double test_accuracy = trainer.evaluate(test)["accuracy"];
   say("Accuracy is {:.4f}\n", test_accuracy);
   metrics.log("accuracy", test_accuracy);
+  tracking.log("accuracy", test_accuracy);
+  tracking.log_mistakes(trainer.predict(mnist::scaled(data.test)), data.test);
+  tracking.finish(outputs);
 }
 
 }  // namespace

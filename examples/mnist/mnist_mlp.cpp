@@ -1,8 +1,8 @@
 // A perceptron with two hidden layers learns handwritten digits, as in CNTK's tutorial: plain gradient descent on the
 // mean of a minibatch, ten sweeps over the images in minibatches that run on across them: 9,375 updates, about 2 % test
 // error.
-#include "common.hpp"
 #include "tenon/io.hpp"
+#include "tracking.hpp"
 
 using namespace tenon;
 using mnist::say;
@@ -45,15 +45,21 @@ void run(const mnist::Flags& flags) {
   mnist::StopOnSignal signals;
   std::vector<Hook*> hooks{&signals, &recorder, &metrics, &epochs};
   if (!flags.quiet) hooks.push_back(&progress);
+  mnist::Tracking tracking(flags, trainer.program(data.train).banner(), data.source);
+  if (tracking.hook() != nullptr) hooks.push_back(tracking.hook());
 
   if (flags.epochs > 0) {
     const std::int64_t updates = flags.epochs * data.train.size() / flags.batch_size;
     const History history = trainer.fit(
         data.train, {.batch_size = flags.batch_size, .epochs = flags.epochs, .hooks = hooks, .updates = updates});
+    if (history.summary.halted) tracking.fail(history.summary.reason);
     mnist::save_weights(history, trainer.model(), outputs);
     metrics.log("losses", recorder.losses);
     metrics.log("errors", recorder.metric("error_rate"));
-    if (signals.received()) return;
+    // The tutorial's own two lists, every value of each.
+    tracking.log("Loss", recorder.losses);
+    tracking.log("Error", recorder.metric("error_rate"));
+    if (signals.received()) return tracking.fail(history.summary.reason);
   }
 
   // The tutorial tests on whole minibatches only, which leaves out the last images; both figures are given.
@@ -63,6 +69,9 @@ void run(const mnist::Flags& flags) {
   const double test_error = trainer.evaluate(data.test, test_batch)["error_rate"];
   say("Test error over all {} images: {:.2f}%\n", data.test.size(), 100 * test_error);
   metrics.log("test_error", test_error);
+  tracking.log("test_error", test_error);
+  tracking.log_mistakes(trainer.predict(mnist::scaled(data.test)), data.test);
+  tracking.finish(outputs);
 }
 
 }  // namespace

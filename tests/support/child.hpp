@@ -1,0 +1,31 @@
+// A process of the test's own, to be killed or to compete with others.
+#pragma once
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <functional>
+
+#include "tests/support/catch.hpp"
+
+namespace tenon::test {
+
+/// Runs `body` in a child, which leaves without destructors: status 0, or 1 where it throws.
+inline pid_t child(const std::function<void()>& body) {
+  const pid_t pid = ::fork();
+  REQUIRE(pid >= 0);
+  if (pid > 0) return pid;
+  try {
+    body();
+  } catch (...) {
+    ::_exit(1);
+  }
+  ::_exit(0);
+}
+
+inline int wait_for(pid_t pid) {
+  int status = 0;
+  REQUIRE(::waitpid(pid, &status, 0) == pid);
+  return status;
+}
+
+}  // namespace tenon::test
