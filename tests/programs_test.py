@@ -179,7 +179,7 @@ def tracking(root, good):
         log = lines_of(folders[0])
         blocks = [line for line in log if "series" in line]
         check(f"{program}: every minibatch", sum(line["n"] for line in blocks) == 40 and
-              {"loss", "lr"} < set(blocks[0]["series"]))
+              {"step/loss", "step/lr"} < set(blocks[0]["series"]))
         names = {line.get("name") for line in log}
         check(f"{program}: epochs and results", {"epoch/loss", "epoch/seconds", *lists} <= names)
         check(f"{program}: mistakes", any("confusion" in line for line in log))

@@ -95,7 +95,7 @@ void Tracking::log_mistakes(const Array& scores, const Dataset& digits) {
     const Mistake& m = mistakes[i];
     run_->log_image("mistakes", pixels.subspan(static_cast<std::size_t>(m.image) * side * side, side * side), side,
                     side, 1, static_cast<std::int64_t>(i),
-                    fmt::format("{}, said {} with {:.1f} %", m.digit, m.taken_for, 100 * m.confidence));
+                    fmt::format("{}, said {} with {:.1f}\u00a0%", m.digit, m.taken_for, 100 * m.confidence));
   }
 }
 

@@ -23,7 +23,7 @@ std::vector<std::string> columns_of(const std::vector<RunView>& runs) {
   std::vector<std::pair<std::string, int>> counts;
   for (const RunView& run : runs)
     for (const Metric& m : run.metrics) {
-      if (run.metric("epoch/" + m.name) != nullptr) continue;
+      if (m.name.starts_with("step/")) continue;
       const auto known = std::ranges::find(counts, m.name, &std::pair<std::string, int>::first);
       known == counts.end() ? counts.emplace_back(m.name, 1).second : ++known->second;
     }
@@ -35,7 +35,9 @@ std::vector<std::string> columns_of(const std::vector<RunView>& runs) {
 }
 
 std::string row(const RunView& run, const std::vector<std::string>& columns, const std::string& link) {
-  const Metric* loss = run.metric("loss") != nullptr ? run.metric("loss") : run.metric("epoch/loss");
+  const Metric* loss = nullptr;
+  for (const char* name : {"step/loss", "epoch/loss", "Loss", "loss"})
+    if (loss == nullptr) loss = run.metric(name);
   const std::int64_t end = run.ended > 0 ? run.ended : run.last_written;
   std::string out = fmt::format(
       "<tr><td><a href=\"{}\">{}</a></td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td>{}</td>", link,

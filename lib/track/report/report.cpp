@@ -32,12 +32,12 @@ std::string header(const RunView& run) {
   return out;
 }
 
-/// The last value of each metric that is no list of minibatches where there is one an epoch.
+/// The last value of each metric but those of single minibatches.
 std::string headlines(const RunView& run) {
   std::string out;
   std::size_t count = 0;
   for (const Metric& m : run.metrics) {
-    if (run.metric("epoch/" + m.name) != nullptr || count == most_headlines) continue;
+    if (m.name.starts_with("step/") || count == most_headlines) continue;
     out += fmt::format("<div><dt>{}</dt><dd>{}</dd></div>",
                        isolated(m.name.starts_with("epoch/") ? m.name.substr(6) : m.name, 60), short_number(m.last()));
     ++count;
