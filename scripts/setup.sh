@@ -37,6 +37,8 @@ fi
 if [[ $purpose == test ]]; then
   programs+=("pkg-config=pkg-config" "python3=python3")
   libraries+=(catch2 libbenchmark-dev)
+  # Debian's python3 comes without what makes virtual environments.
+  python3 -c 'import ensurepip' 2>/dev/null || libraries+=(python3-venv)
 fi
 cmake_needed=3.25
 

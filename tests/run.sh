@@ -31,6 +31,7 @@ source "$root/scripts/stages.sh"
 cd "$root"
 
 stage "Packages" scripts/setup.sh test
+stage "Python packages" scripts/setup_python.sh
 configure=(-DTENON_BUILD_TESTS=ON -DTENON_BUILD_EXAMPLES=ON -DTENON_BUILD_BENCH=ON)
 if [[ $cuda == yes ]]; then
   configure+=(-DTENON_CUDA=ON)

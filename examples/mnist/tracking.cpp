@@ -8,6 +8,7 @@
 
 #include "tenon/error.hpp"
 #include "tenon/track_report.hpp"
+#include "tenon/track_tensorboard.hpp"
 
 namespace mnist {
 namespace {
@@ -129,8 +130,10 @@ void Tracking::fail(const std::string& reason) {
 
 void Tracking::report() const {
   try {
-    say("Report: {}\n", track::write_report(track::RunView::open(run_->folder())));
+    const track::RunView view = track::RunView::open(run_->folder());
+    say("Report: {}\n", track::write_report(view));
     (void)track::write_index(flags_.runs);
+    if (flags_.tensorboard) say("TensorBoard: {}\n", track::export_tensorboard(view));
   } catch (const Error& error) {
     if (flags_.strict_log) throw;
     std::fprintf(stderr, "%s: %s\n", flags_.program.c_str(), error.what());

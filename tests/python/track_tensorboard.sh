@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# track_tensorboard.sh TRACKED_RUN: TensorBoard's own reader finds in the event file what the run's log says. Exit status 77
+# (skipped) where Python lacks the package; with TENON_REQUIRE_PYTHON=1 that is a failure.
+set -euo pipefail
+tracked_run=$1
+folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# What scripts/setup_python.sh made, if it did.
+python=$folder/../../build/python/bin/python
+if [[ -n ${TENON_PYTHON:-} ]]; then python=$TENON_PYTHON; fi
+if [[ ! -x $python ]]; then python=python3; fi
+runs=$(mktemp -d)
+trap 'rm -rf "$runs"' EXIT
+run=$("$tracked_run" "$runs")
+"$python" "$folder/track_tensorboard.py" "$run"
