@@ -54,10 +54,25 @@ Tracking::Tracking(const Flags& flags, const std::string& banner, const std::str
                            .strict = flags.strict_log});
     // The program has more to log when training is over.
     hook_.emplace(*run_, TrackOptions{.end_run = false});
+    page_.emplace(run_->folder());
   } catch (const IoError& error) {
     if (flags.strict_log) throw;
     std::fprintf(stderr, "%s: %s; nothing is tracked\n", flags.program.c_str(), error.what());
   }
+}
+
+void FreshReport::on_epoch(const EpochRecord&, TrainControl&) {
+  try {
+    (void)track::write_report(track::RunView::open(folder_));
+  } catch (const Error& error) {
+    if (!warned_) std::fprintf(stderr, "%s\n", error.what());
+    warned_ = true;
+  }
+}
+
+void Tracking::add_hooks(std::vector<Hook*>& hooks) {
+  if (hook_) hooks.push_back(&*hook_);
+  if (page_) hooks.push_back(&*page_);
 }
 
 void Tracking::log(const std::string& name, double value) {
