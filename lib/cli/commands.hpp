@@ -1,33 +1,33 @@
-// What `tenon` can do, one function a command. They print to stdout and throw the library's errors.
+// The commands of `tenon`. Each add_ function describes its flags; what was asked for is done after the whole command
+// line has been read, through `Action`.
 #pragma once
+#include <CLI/App.hpp>
+#include <functional>
+#include <memory>
 #include <string>
 
-#include "lib/cli/text.hpp"
+#include "lib/cli/output.hpp"
 
 namespace tenon::cli {
 
-struct Request {
-  std::string root;  // of the runs; empty: TENON_RUNS, or `runs`
-  Form form = Form::text;
-  std::string run, other, name, file, metric, alias, version;
-  bool yes = false, once = false;
-};
+using Action = std::function<int()>;  // returns the exit code
 
-void runs_ls(const Request&);
-void runs_show(const Request&);
-void runs_diff(const Request&);
-void runs_metrics(const Request&);
-void runs_files(const Request&);
-void runs_rm(const Request&);
-void runs_report(const Request&);
-void runs_tensorboard(const Request&);
+void add_runs(::CLI::App& app, Action& action);
+void add_models(::CLI::App& app, Action& action);
+void add_watch(::CLI::App& app, Action& action);
 
-void models_ls(const Request&);
-void models_show(const Request&);
-void models_get(const Request&);
-void models_register(const Request&);
-void models_alias(const Request&);
+enum class Formats { none, all };
 
-void watch(const Request&);
+/// A command with the flags that all have. `options` lives as long as the command's action holds it.
+template <class Flags>
+::CLI::App* add_command(::CLI::App& parent, const char* name, const char* about, const std::shared_ptr<Flags>& options,
+                        Formats formats = Formats::all) {
+  ::CLI::App* command = parent.add_subcommand(name, about);
+  command->add_option("--root", options->root, "Folder of all runs (default: TENON_RUNS, or runs)")->type_name("DIR");
+  if (formats == Formats::none) return command;
+  auto* json = command->add_flag("--json", options->json, "Print one JSON document");
+  command->add_flag("--csv", options->csv, "Print CSV with a header")->excludes(json);
+  return command;
+}
 
 }  // namespace tenon::cli

@@ -1,206 +1,224 @@
-// tenon runs: what the folders of runs say.
+// tenon runs ls|show|metrics|files|rm
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <cstring>
+#include <filesystem>
 
 #include "lib/cli/commands.hpp"
+#include "lib/cli/describe.hpp"
+#include "lib/cli/diff.hpp"
+#include "lib/cli/text.hpp"
 #include "tenon/error.hpp"
-#include "tenon/track_report.hpp"
-#include "tenon/track_tensorboard.hpp"
 
 namespace tenon::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
-using track::Metric;
-using track::Pairs;
 using track::RunView;
 
-RunView open(const Request& r) { return RunView::open(r.run, r.root); }
+struct RunFlags : Options {
+  std::string run, other, experiment;
+  std::vector<std::string> names;  // of metrics, or of runs
+  std::int64_t newest = 0;
+  bool yes = false, all = false;
+};
 
-std::int64_t length_of(const RunView& v) { return (v.ended > 0 ? v.ended : v.last_written) - v.started; }
-
-Json json_of(const Pairs& pairs) {
-  Json object = Json::object();
-  for (const auto& [name, value] : pairs) object[name] = value;
-  return object;
+int list(const RunFlags& f) {
+  std::vector<RunView> runs = RunView::all(f.root);
+  if (!f.experiment.empty()) std::erase_if(runs, [&](const RunView& r) { return r.experiment != f.experiment; });
+  std::ranges::reverse(runs);
+  if (f.newest > 0 && runs.size() > static_cast<std::size_t>(f.newest)) runs.erase(runs.begin() + f.newest, runs.end());
+  if (!f.json) {
+    print_rows(table_of(runs, f.csv), f);
+    return 0;
+  }
+  Json array = Json::array();
+  for (const RunView& run : runs) array.push_back(json_of(run));
+  print_json(array);
+  return 0;
 }
 
-Json json_of(const RunView& v) {
-  Json last = Json::object();
-  for (const Metric& m : v.metrics) last[m.name] = json_number(m.last());
-  return {{"id", v.id},
-          {"experiment", v.experiment},
-          {"name", v.name},
-          {"status", track::name_of(v.status)},
-          {"reason", v.reason},
-          {"started", v.started},
-          {"ended", v.ended},
-          {"folder", v.folder},
-          {"params", json_of(v.params)},
-          {"tags", json_of(v.tags)},
-          {"environment", json_of(v.environment)},
-          {"command_line", v.command_line},
-          {"last", last}};
+/// A name and a value for everything that is known of a run.
+Table facts_of(const RunView& run) {
+  Table table{{"what", "name", "value"}, {}};
+  const auto add = [&](const char* what, const std::string& name, const Cell& value) {
+    if (!value.shown.empty()) table.rows.push_back({what, name, value});
+  };
+  add("run", "id", run.id);
+  add("run", "name", run.name);
+  add("run", "experiment", run.experiment);
+  add("run", "folder", run.folder);
+  add("run", "status", status_cell(run.status));
+  add("run", "reason", run.reason);
+  add("run", "started", time_cell(run.started));
+  add("run", "ended", time_cell(run.ended));
+  add("run", "took", took(run));
+  std::string words;
+  for (const std::string& word : run.command_line) words += (words.empty() ? "" : " ") + word;
+  add("run", "command line", words);
+  for (const auto& [name, value] : run.params) add("param", name, value);
+  for (const auto& [name, value] : run.tags) add("tag", name, value);
+  for (const auto& [name, value] : run.environment) add("environment", name, value);
+  for (const track::Metric& m : run.metrics)
+    add("metric", m.name,
+        {fmt::format("{} ({} value{})", short_number(m.last()), m.points.size(), m.points.size() == 1 ? "" : "s"),
+         number_cell(m.last()).exact});
+  for (const track::ConfusionEntry& c : run.confusions)
+    add("confusion", c.name, fmt::format("{} labels", c.labels.size()));
+  for (const track::ImageEntry& i : run.images) add("image", i.file, i.caption.empty() ? i.name : i.caption);
+  for (const track::FileEntry& file : run.files())
+    add("file", file.name, {size_text(file.bytes), std::to_string(file.bytes)});
+  return table;
 }
 
-/// The figure that sums a run up best: what it measured of whole epochs or at its end.
-std::string headline(const RunView& v) {
-  for (const char* name :
-       {"accuracy", "test_error", "epoch/val_accuracy", "epoch/val_loss", "epoch/loss", "loss", "step/loss"})
-    if (const Metric* m = v.metric(name)) return fmt::format("{} {}", name, number(m->last()));
-  return v.metrics.empty() ? ""
-                           : fmt::format("{} {}", plain(v.metrics.back().name, 24), number(v.metrics.back().last()));
+int show(const RunFlags& f) {
+  const RunView run = RunView::open(f.run, f.root);
+  if (f.json)
+    print_json(whole_json_of(run));
+  else
+    print_rows(facts_of(run), f);
+  return 0;
 }
 
-void add_pairs(std::string& text, const char* title, const Pairs& pairs) {
-  if (pairs.empty()) return;
-  text += fmt::format("\n{}\n", title);
-  for (const auto& [name, value] : pairs) text += fmt::format("  {:<18} {}\n", plain(name, 40), plain(value, 160));
+/// The metrics of these names, all without any.
+std::vector<const track::Metric*> chosen(const RunView& run, const std::vector<std::string>& names) {
+  std::vector<const track::Metric*> metrics;
+  for (const std::string& name : names) {
+    metrics.push_back(run.metric(name));
+    if (metrics.back() != nullptr) continue;
+    std::string there;
+    for (const track::Metric& m : run.metrics) there += (there.empty() ? "" : ", ") + m.name;
+    throw UsageError(fmt::format("[metrics] expected a metric of run {}, found '{}'; there are: {}", run.id, name,
+                                 there.empty() ? "none" : there));
+  }
+  if (names.empty())
+    for (const track::Metric& m : run.metrics) metrics.push_back(&m);
+  return metrics;
 }
 
-std::string value_of(const Pairs& pairs, const std::string& name) {
-  for (const auto& [known, value] : pairs)
-    if (known == name) return value;
-  return "";
+int metrics(const RunFlags& f) {
+  const RunView run = RunView::open(f.run, f.root);
+  const auto list = chosen(run, f.names);
+  if (f.json) {
+    Json array = Json::array();
+    for (const track::Metric* m : list) {
+      Json points = Json::array();
+      for (const track::Point& p : m->points)
+        points.push_back(Json::object({{"step", p.step}, {"value", json_number(p.value)}, {"time", p.time}}));
+      array.push_back(Json::object({{"name", json_text(m->name)}, {"points", std::move(points)}}));
+    }
+    print_json(array);
+    return 0;
+  }
+  if (f.names.empty() && !f.csv) {
+    print_table(table_of_metrics(run));
+    return 0;
+  }
+  Table table{{"metric", "step", "value", "time"}, {}};
+  for (const track::Metric* m : list)
+    for (const track::Point& p : m->points)
+      table.rows.push_back({m->name, count_cell(p.step), number_cell(p.value), time_cell(p.time)});
+  print_rows(table, f);
+  return 0;
 }
+
+int files(const RunFlags& f) {
+  const std::vector<track::FileEntry> list = RunView::open(f.run, f.root).files();
+  if (f.json)
+    print_json(json_of_files(list));
+  else
+    print_rows(table_of_files(list), f);
+  return 0;
+}
+
+/// What the user says at the terminal.
+bool confirmed(const std::vector<RunView>& runs) {
+  if (::isatty(STDIN_FILENO) != 1) throw UsageError("[rm] expected --yes, or a terminal where to ask, found neither");
+  for (const RunView& run : runs)
+    std::fprintf(stderr, "%s  %s  %s\n", visible(run.id).c_str(), visible(run.experiment).c_str(),
+                 visible(run.folder).c_str());
+  std::fprintf(stderr, "Remove %zu %s with all files? [y/N] ", runs.size(), runs.size() == 1 ? "run" : "runs");
+  const int answer = std::getchar();
+  return answer == 'y' || answer == 'Y';
+}
+
+int remove(const RunFlags& f) {
+  std::vector<RunView> runs;  // all are found before the first one is removed
+  for (const std::string& name : f.names) {
+    RunView run = RunView::open(name, f.root);
+    if (run.status == track::Status::running)
+      throw UsageError(fmt::format("[rm] expected a run that has ended, found {} running", run.id));
+    // One run under two names is one; and a folder can be removed by its whole path only.
+    std::error_code none;
+    if (const auto whole = std::filesystem::canonical(run.folder, none); !none) run.folder = whole.string();
+    if (std::ranges::find(runs, run.folder, &RunView::folder) == runs.end()) runs.push_back(std::move(run));
+  }
+  if (!f.yes && !confirmed(runs)) {
+    std::fprintf(stderr, "Nothing was removed.\n");
+    return 1;
+  }
+  for (const RunView& run : runs) {
+    track::remove_run(run);
+    print(fmt::format("Removed {}\n", visible(run.id)));
+  }
+  return 0;
+}
+
+int difference(const RunFlags& f) {
+  const RunView a = RunView::open(f.run, f.root), b = RunView::open(f.other, f.root);
+  const std::vector<Difference> all = differences(a, b, f.all);
+  if (f.json)
+    print_json(json_of(a, b, all));
+  else
+    print_rows(table_of(a, b, all), f);
+  return 0;
+}
+
+constexpr const char* about_run = "Id of a run, the beginning of one, or its folder";
 
 }  // namespace
 
-void runs_ls(const Request& r) {
-  const std::vector<RunView> runs = RunView::all(r.root);
-  if (r.form == Form::json) {
-    Json list = Json::array();
-    for (const RunView& v : runs) list.push_back(json_of(v));
-    return print(dump(list));
-  }
-  Table table({"run", "experiment", "name", "status", "started", "duration", "figure"});
-  for (const RunView& v : runs)
-    table.add({v.id, plain(v.experiment, 24), plain(v.name, 24), std::string(track::name_of(v.status)),
-               moment(v.started), duration(length_of(v)), headline(v)});
-  print(table, r.form);
-}
-
-void runs_show(const Request& r) {
-  const RunView v = open(r);
-  if (r.form == Form::json) return print(dump(json_of(v)));
-  std::string text = fmt::format("{}  {}\n{} of {}, {}, {}\n{}\n", v.id, track::name_of(v.status), plain(v.name),
-                                 plain(v.experiment), moment(v.started), duration(length_of(v)), plain(v.folder, 400));
-  if (!v.reason.empty()) text += plain(v.reason, 400) + "\n";
-  text += "\nMetrics\n";
-  for (const Metric& m : v.metrics)
-    text += fmt::format("  {:<28} {:>12}  of {}\n", plain(m.name, 40), number(m.last()), m.points.size());
-  add_pairs(text, "Parameters", v.params);
-  add_pairs(text, "Tags", v.tags);
-  add_pairs(text, "Environment", v.environment);
-  print(text);
-}
-
-void runs_diff(const Request& r) {
-  const RunView a = open(r), b = RunView::open(r.other, r.root);
-  std::vector<std::vector<std::string>> rows;
-  const auto compare = [&](const char* kind, const Pairs& x, const Pairs& y) {
-    std::vector<std::string> names;
-    for (const Pairs* pairs : {&x, &y})
-      for (const auto& [name, value] : *pairs)
-        if (std::ranges::find(names, name) == names.end()) names.push_back(name);
-    for (const std::string& name : names)
-      if (value_of(x, name) != value_of(y, name)) rows.push_back({kind, name, value_of(x, name), value_of(y, name)});
+void add_runs(::CLI::App& app, Action& action) {
+  ::CLI::App* runs = app.add_subcommand("runs", "Runs: list, show, compare, remove");
+  runs->require_subcommand(1);
+  const auto add = [&](const char* name, const char* about, int (*act)(const RunFlags&), Formats formats) {
+    auto flags = std::make_shared<RunFlags>();
+    ::CLI::App* command = add_command(*runs, name, about, flags, formats);
+    command->callback([&action, flags, act] { action = [flags, act] { return act(*flags); }; });
+    return std::pair(command, flags);
   };
-  const auto last = [](const RunView& v) {
-    Pairs pairs;
-    for (const Metric& m : v.metrics) pairs.emplace_back(m.name, number(m.last()));
-    return pairs;
-  };
-  compare("param", a.params, b.params);
-  compare("environment", a.environment, b.environment);
-  compare("metric", last(a), last(b));
-  if (r.form == Form::json) {
-    Json list = Json::array();
-    for (const auto& row : rows) list.push_back({{"kind", row[0]}, {"name", row[1]}, {"a", row[2]}, {"b", row[3]}});
-    return print(dump(list));
+  {
+    const auto [ls, flags] = add("ls", "Runs, the newest first", list, Formats::all);
+    ls->add_option("--experiment", flags->experiment, "Only those of this experiment")->type_name("NAME");
+    ls->add_option("-n,--newest", flags->newest, "Only so many")->type_name("N")->check(::CLI::Range(1, 1000000000));
   }
-  Table table({"kind", "name", a.id, b.id});
-  for (const auto& row : rows)
-    table.add(r.form == Form::csv ? row : std::vector{row[0], plain(row[1], 40), plain(row[2], 60), plain(row[3], 60)});
-  print(table, r.form);
+  {
+    const auto [show_run, flags] = add("show", "Everything that is known of a run", show, Formats::all);
+    show_run->add_option("RUN", flags->run, about_run)->required()->type_name("");
+  }
+  {
+    const auto [diff, flags] = add("diff", "Parameters, tags, environment and last values that two runs do not share",
+                                   difference, Formats::all);
+    diff->add_option("A", flags->run, about_run)->required()->type_name("");
+    diff->add_option("B", flags->other, "The same of the other run")->required()->type_name("");
+    diff->add_flag("--all", flags->all, "Also what they share");
+  }
+  {
+    const auto [values, flags] =
+        add("metrics", "Metrics of a run; with names, or as JSON or CSV, every value", metrics, Formats::all);
+    values->add_option("RUN", flags->run, about_run)->required()->type_name("");
+    values->add_option("NAME", flags->names, "Only these metrics")->type_name("");
+  }
+  {
+    const auto [of_run, flags] = add("files", "Files of a run with their sizes and SHA-256", files, Formats::all);
+    of_run->add_option("RUN", flags->run, about_run)->required()->type_name("");
+  }
+  {
+    const auto [rm, flags] = add("rm", "Remove runs that have ended, with all files", remove, Formats::none);
+    rm->add_option("RUN", flags->names, about_run)->required()->type_name("");
+    rm->add_flag("--yes", flags->yes, "Do not ask");
+  }
 }
-
-void runs_metrics(const Request& r) {
-  const RunView v = open(r);
-  if (!r.metric.empty() && v.metric(r.metric) == nullptr) {
-    std::string names;
-    for (const Metric& m : v.metrics) names += (names.empty() ? "" : ", ") + plain(m.name, 40);
-    throw UsageError(fmt::format("[metrics] no '{}' in run {}; there are: {}", plain(r.metric), v.id,
-                                 names.empty() ? "none" : names));
-  }
-  if (r.form == Form::json) {
-    Json object = Json::object();
-    for (const Metric& m : v.metrics) {
-      if (!r.metric.empty() && m.name != r.metric) continue;
-      Json points = Json::array();
-      for (const track::Point& p : m.points)
-        points.push_back({{"step", p.step}, {"value", json_number(p.value)}, {"time", p.time}});
-      object[m.name] = points;
-    }
-    return print(dump(object));
-  }
-  if (r.form == Form::csv || !r.metric.empty()) {
-    Table table({"metric", "step", "value", "time"});
-    for (const Metric& m : v.metrics) {
-      if (!r.metric.empty() && m.name != r.metric) continue;
-      for (const track::Point& p : m.points)
-        table.add({r.form == Form::csv ? m.name : plain(m.name), std::to_string(p.step),
-                   r.form == Form::csv && std::isfinite(p.value) ? fmt::format("{}", p.value) : number(p.value),
-                   std::to_string(p.time)});
-    }
-    return print(table, r.form);
-  }
-  Table table({"metric", "values", "last", "least", "most"});
-  for (const Metric& m : v.metrics) {
-    const std::vector<double> values = m.values();
-    const auto [least, most] = std::ranges::minmax(values);
-    table.add({plain(m.name, 40), std::to_string(values.size()), number(m.last()), number(least), number(most)});
-  }
-  print(table, r.form);
-}
-
-void runs_files(const Request& r) {
-  const std::vector<track::FileEntry> files = open(r).files();
-  if (r.form == Form::json) {
-    Json list = Json::array();
-    for (const track::FileEntry& f : files)
-      list.push_back({{"name", f.name}, {"bytes", f.bytes}, {"sha256", f.sha256}});
-    return print(dump(list));
-  }
-  Table table({"name", "bytes", "sha256"});
-  for (const track::FileEntry& f : files)
-    table.add({r.form == Form::csv ? f.name : plain(f.name, 100), std::to_string(f.bytes), f.sha256});
-  print(table, r.form);
-}
-
-void runs_rm(const Request& r) {
-  const RunView v = open(r);
-  if (!r.yes) {
-    if (::isatty(STDIN_FILENO) == 0) throw UsageError("[rm] expected --yes where nobody can be asked");
-    print(fmt::format("Remove run {} of {} and all its files? [y/N] ", v.id, plain(v.experiment)));
-    char answer[8] = {};
-    if (std::fgets(answer, sizeof answer, stdin) == nullptr || (answer[0] != 'y' && answer[0] != 'Y'))
-      throw UsageError("[rm] nothing was removed");
-  }
-  track::remove_run(v);
-  print(fmt::format("Removed {}\n", v.id));
-}
-
-void runs_report(const Request& r) {
-  print(track::write_report(open(r)) + "\n");
-  (void)track::write_index(r.root);
-}
-
-void runs_tensorboard(const Request& r) { print(track::export_tensorboard(open(r)) + "\n"); }
 
 }  // namespace tenon::cli

@@ -1,119 +1,138 @@
-// Tables and numbers.
+// Spelling out what a terminal would obey, and how wide the rest is.
 #include "lib/cli/text.hpp"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <cstdio>
+#include <array>
 #include <ctime>
 
-#include "lib/io/csv_cell.hpp"
+#include "lib/track/text.hpp"
 
 namespace tenon::cli {
 namespace {
 
-/// Columns on a terminal, near enough: code points.
-std::size_t width_of(const std::string& text) {
-  return static_cast<std::size_t>(std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }));
+struct Range {
+  std::uint32_t first, last;
+};
+
+/// Besides C0, DEL and C1: marks of direction, separators of lines, characters without a width of their own that join
+/// nothing, and tags.
+constexpr std::array<Range, 11> unseen{{{0xAD, 0xAD},
+                                        {0x61C, 0x61C},
+                                        {0x180E, 0x180E},
+                                        {0x200B, 0x200B},
+                                        {0x200E, 0x200F},
+                                        {0x2028, 0x202E},
+                                        {0x2060, 0x206F},
+                                        {0xFEFF, 0xFEFF},
+                                        {0xFFF9, 0xFFFB},
+                                        {0xE0000, 0xE0FFF},
+                                        {0x10FF80, 0x10FFFF}}};  // the last: bytes that to_utf8 could not decode
+constexpr std::array<Range, 10> wide{{{0x1100, 0x115F},
+                                      {0x2E80, 0x303E},
+                                      {0x3041, 0xA4CF},
+                                      {0xAC00, 0xD7A3},
+                                      {0xF900, 0xFAFF},
+                                      {0xFE30, 0xFE6F},
+                                      {0xFF00, 0xFF60},
+                                      {0xFFE0, 0xFFE6},
+                                      {0x1F300, 0x1F9FF},
+                                      {0x20000, 0x3FFFD}}};
+constexpr std::array<Range, 5> combining{
+    {{0x300, 0x36F}, {0x200C, 0x200D}, {0x20D0, 0x20FF}, {0xFE00, 0xFE0F}, {0xFE20, 0xFE2F}}};
+
+template <std::size_t n>
+bool among(const std::array<Range, n>& ranges, std::uint32_t code) {
+  return std::ranges::any_of(ranges, [code](const Range& r) { return code >= r.first && code <= r.last; });
 }
 
-/// A negative number begins like a formula, and is none.
-bool is_number(const std::string& cell) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
-  return error == std::errc() && end == cell.data() + cell.size();
+struct Character {
+  std::size_t length;
+  std::uint32_t code;
+};
+
+/// The character at `at` of valid UTF-8.
+Character character(std::string_view text, std::size_t at) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i])); };
+  const std::uint32_t lead = byte(at);
+  const std::size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  std::uint32_t code = length == 1 ? lead : lead & (0x7Fu >> length);
+  for (std::size_t i = 1; i < length; ++i) code = code << 6 | (byte(at + i) & 0x3F);
+  return {length, code};
 }
 
-bool turns_text(std::string_view text) {
-  for (const std::string_view mark : {"\u061C", "\u200E", "\u200F", "\u202A", "\u202B", "\u202C", "\u202D", "\u202E",
-                                      "\u2066", "\u2067", "\u2068", "\u2069"})
-    if (text.starts_with(mark)) return true;
-  return false;
-}
+std::size_t width_of(std::uint32_t code) { return among(combining, code) ? 0 : among(wide, code) ? 2 : 1; }
+
+constexpr std::int64_t year_10000 = 253'402'300'800'000;  // no file of ours tells of a later day
+
+std::tm utc(std::int64_t ms) { return fmt::gmtime(static_cast<std::time_t>(ms / 1000)); }
 
 }  // namespace
 
-std::string plain(std::string_view text, std::size_t most) {
+std::string visible(std::string_view bytes) {
+  const std::string text = track::to_utf8(bytes);
   std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    if (out.size() >= most && (c & 0xC0) != 0x80) return out + "…";
-    const bool second_controls =
-        c == 0xC2 && i + 1 < text.size() && (static_cast<unsigned char>(text[i + 1]) & 0xE0) == 0x80;
-    if (c < 0x20 || c == 0x7F || second_controls) {
-      out += '?';
-      i += second_controls ? 1 : 0;
-    } else if (turns_text(text.substr(i))) {
-      out += '?';
-      i += (c & 0xE0) == 0xC0 ? 1 : 2;
-    } else {
-      out += text[i];
-    }
+  out.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const Character c = character(text, at);
+    if (c.code == '\n')
+      out += "\\n";
+    else if (c.code == '\t')
+      out += "\\t";
+    else if (c.code < 0x20 || c.code == 0x7F)
+      out += fmt::format("\\x{:02X}", c.code);
+    else if (c.code >= 0x10FF80)
+      out += fmt::format("\\x{:02X}", c.code & 0xFF);
+    else if (c.code < 0xA0 ? c.code > 0x7F : among(unseen, c.code))
+      out += fmt::format("\\u{:04X}", c.code);
+    else
+      out.append(text, at, c.length);
+    at += c.length;
   }
   return out;
 }
 
-std::string number(double value) {
-  if (std::isnan(value)) return "NaN";
-  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
-  return fmt::format("{:.6g}", value);
-}
-
-nlohmann::ordered_json json_number(double value) {
-  if (std::isfinite(value)) return value;
-  return number(value);
-}
-
-std::string dump(const nlohmann::ordered_json& json) {
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
-}
-
-std::string moment(std::int64_t milliseconds) {
-  const auto seconds = static_cast<std::time_t>(milliseconds / 1000);
-  std::tm utc{};
-  if (milliseconds <= 0 || ::gmtime_r(&seconds, &utc) == nullptr) return "-";
-  char text[64];
-  return {text, std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &utc)};
-}
-
-std::string duration(std::int64_t milliseconds) {
-  const std::int64_t s = std::max<std::int64_t>(0, milliseconds) / 1000;
-  if (s >= 3600) return fmt::format("{}h{:02}m", s / 3600, s / 60 % 60);
-  if (s >= 60) return fmt::format("{}m{:02}s", s / 60, s % 60);
-  return fmt::format("{:.1f}s", static_cast<double>(std::max<std::int64_t>(0, milliseconds)) / 1000);
-}
-
-std::string Table::text() const {
-  std::vector<std::size_t> widths;
-  for (const auto& row : rows_)
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      if (i == widths.size()) widths.push_back(0);
-      widths[i] = std::max(widths[i], width_of(row[i]));
-    }
-  std::string out;
-  for (const auto& row : rows_) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i)
-      line += row[i] + (i + 1 < row.size() ? std::string(widths[i] - width_of(row[i]) + 2, ' ') : "");
-    out += line + "\n";
+std::size_t cells(std::string_view text) {
+  std::size_t sum = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const Character c = character(text, at);
+    sum += width_of(c.code);
+    at += c.length;
   }
-  return out;
+  return sum;
 }
 
-std::string Table::csv() const {
-  std::string out;
-  for (const auto& row : rows_)
-    for (std::size_t i = 0; i < row.size(); ++i)
-      out += (is_number(row[i]) ? row[i] : detail::csv_cell(row[i])) + (i + 1 < row.size() ? "," : "\n");
-  return out;
+std::string clipped(std::string_view text, std::size_t most) {
+  if (cells(text) <= most) return std::string(text);
+  std::size_t sum = 0, at = 0;
+  while (at < text.size()) {
+    const Character c = character(text, at);
+    if (sum + width_of(c.code) + 1 > most) break;
+    sum += width_of(c.code);
+    at += c.length;
+  }
+  return std::string(text.substr(0, at)) + (most > 0 ? "…" : "");
 }
 
-void print(const std::string& text) {
-  (void)std::fwrite(text.data(), 1, text.size(), stdout);
-  (void)std::fflush(stdout);
+std::string moment(std::int64_t ms) {
+  return ms <= 0 || ms >= year_10000 ? "" : fmt::format("{:%Y-%m-%d %H:%M:%S}", utc(ms));
 }
-void print(const Table& table, Form form) { print(form == Form::csv ? table.csv() : table.text()); }
+std::string iso_moment(std::int64_t ms) {
+  return ms <= 0 || ms >= year_10000 ? "" : fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", utc(ms), ms % 1000);
+}
+
+std::string size_text(std::uint64_t bytes) {
+  if (bytes < 1024) return fmt::format("{} B", bytes);
+  double value = static_cast<double>(bytes);
+  const char* unit = "";
+  for (const char* next : {"KiB", "MiB", "GiB", "TiB"}) {
+    if (value < 1024) break;
+    value /= 1024;
+    unit = next;
+  }
+  return fmt::format("{:.1f} {}", value, unit);
+}
 
 }  // namespace tenon::cli
