@@ -171,15 +171,16 @@ def tracking(root, good):
         flags = ("--data-folder", good, "--outputs", out, "--batch-size", 32, "--epochs", 2, "--quiet", "--runs", runs)
         expect(f"{program}: --no-track", run(program, *flags, "--no-track"), 0)
         check(f"{program}: --no-track leaves nothing", not runs.exists())
-        done = run(program, *flags, "--register", env={"TENON_MODELS": str(root / f"models_{program}")})
+        done = run(program, *flags, "--register", "--tensorboard", env={"TENON_MODELS": str(root / f"models_{program}")})
         expect(f"{program}: --register", done, 0)
         check(f"{program}: prints name, id and version", f"{name}\t{name}:1\t1\n" in done.stdout)
         folders = list((runs / "mnist").glob("2*"))
         check(f"{program}: one run", len(folders) == 1 and str(folders[0]) in done.stdout)
+        check(f"{program}: one event file", len(list((folders[0] / "tensorboard").glob("events.out.tfevents.*"))) == 1)
         log = lines_of(folders[0])
         blocks = [line for line in log if "series" in line]
         check(f"{program}: every minibatch", sum(line["n"] for line in blocks) == 40 and
-              {"loss", "lr"} < set(blocks[0]["series"]))
+              {"step/loss", "step/lr"} < set(blocks[0]["series"]))
         names = {line.get("name") for line in log}
         check(f"{program}: epochs and results", {"epoch/loss", "epoch/seconds", *lists} <= names)
         check(f"{program}: mistakes", any("confusion" in line for line in log))

@@ -50,9 +50,9 @@ TEST_CASE("every minibatch and every epoch of a training are in the run", "[trac
   const RunView view = RunView::open(run.id(), folder / "runs");
   CHECK(view.status == Status::completed);
   REQUIRE(recorder.losses.size() == 4 * 43);
-  CHECK(view.metric("loss")->values() == recorder.losses);
-  CHECK(view.metric("accuracy")->values() == recorder.metric("accuracy"));
-  const std::vector<track::Point>& rates = view.metric("lr")->points;
+  CHECK(view.metric("step/loss")->values() == recorder.losses);
+  CHECK(view.metric("step/accuracy")->values() == recorder.metric("accuracy"));
+  const std::vector<track::Point>& rates = view.metric("step/lr")->points;
   REQUIRE(rates.size() == 4 * 43);
   for (std::size_t i = 0; i < rates.size(); ++i) {
     REQUIRE(rates[i].step == static_cast<std::int64_t>(i));
@@ -83,8 +83,8 @@ TEST_CASE("a training that is halted fails its run, with the reason", "[track]")
   const RunView view = RunView::open(run.folder());
   CHECK(view.status == Status::failed);
   CHECK(view.reason == history.summary.reason);
-  REQUIRE(view.metric("loss") != nullptr);
-  CHECK_FALSE(std::isfinite(view.metric("loss")->last()));
+  REQUIRE(view.metric("step/loss") != nullptr);
+  CHECK_FALSE(std::isfinite(view.metric("step/loss")->last()));
 }
 
 TEST_CASE("a run goes on after the training where the program asks for that", "[track]") {
@@ -100,7 +100,7 @@ TEST_CASE("a run goes on after the training where the program asks for that", "[
   const RunView view = RunView::open(run.folder());
   CHECK(view.status == Status::completed);
   CHECK(view.metric("test/accuracy")->points.size() == 1);
-  CHECK(view.metric("loss")->points.size() == static_cast<std::size_t>(history.summary.steps));
+  CHECK(view.metric("step/loss")->points.size() == static_cast<std::size_t>(history.summary.steps));
   REQUIRE(view.tags.size() == 1);
   CHECK(view.tags[0] == std::pair<std::string, std::string>("stopped_early", history.summary.reason));
 }
@@ -119,7 +119,7 @@ TEST_CASE("what logging a minibatch costs", "[track][speed]") {
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - from;
   run.complete();
-  CHECK(RunView::open(run.folder()).metric("accuracy")->points.size() == count);
+  CHECK(RunView::open(run.folder()).metric("step/accuracy")->points.size() == count);
   std::printf("a minibatch with 3 values: %.2f us\n", seconds.count() / count * 1e6);
   CHECK(seconds.count() / count < 100e-6);  // 1 % of a step of 10 ms
 }

@@ -1,53 +1,17 @@
 // Pages of runs: what is in them whatever the names hold, how large they grow, and what they may load.
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <random>
-#include <sstream>
 
 #include "lib/track/report/html.hpp"
-#include "lib/track/report/scale.hpp"
 #include "tenon/track_report.hpp"
-#include "tests/support/catch.hpp"
+#include "tests/support/pages.hpp"
 
 using namespace tenon::track;
 
 namespace {
-
-std::string text_of(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
-
-/// A folder of its own, gone at the end.
-struct Root {
-  std::string path = (std::filesystem::temp_directory_path() / "tenon_report_XXXXXX").string();
-  Root() { REQUIRE(::mkdtemp(path.data()) != nullptr); }
-  ~Root() { std::filesystem::remove_all(path); }
-};
-
-/// The tags of a page with the names of their attributes, in order. A page that is not well formed ends the test.
-std::vector<std::string> tags_of(const std::string& page) {
-  std::vector<std::string> tags;
-  for (std::size_t at = page.find('<'); at != std::string::npos; at = page.find('<', at)) {
-    if (page.compare(at, 7, "<style>") == 0) {
-      at = page.find("</style>", at);
-      continue;
-    }
-    std::string tag;
-    bool quoted = false;
-    for (++at; at < page.size() && (quoted || page[at] != '>'); ++at) {
-      if (page[at] == '"') quoted = !quoted;
-      if (!quoted && page[at] != '"') tag += page[at];
-      REQUIRE((quoted || page[at] != '<'));
-    }
-    REQUIRE(at < page.size());
-    tags.push_back(tag);
-  }
-  return tags;
-}
 
 /// A run in which every string that a user gives is `text`.
 std::string page_with(const Root& root, const std::string& text) {
@@ -128,50 +92,103 @@ TEST_CASE("a page follows a run until that ends", "[report]") {
 
 TEST_CASE("the size of a page is bounded, not its points", "[report]") {
   const Root root;
-  Run run = started(root);
-  std::vector<double> values(9375);
-  for (std::size_t i = 0; i < values.size(); ++i)
-    values[i] = 2.3 * std::exp(-static_cast<double>(i) / 800) + .01 * static_cast<double>(i % 7);
-  for (const char* name : {"Loss", "Error", "a", "b", "c"}) run.log(name, values);
-  const std::string path = write_report(RunView::open(run.folder()));
+  std::mt19937 random(7);
+  std::normal_distribution<> noise(0, .3);
+  RunView run;
+  run.folder = root.path;
+  run.name = "n";
+  for (const char* name : {"Loss", "Error", "a", "b", "c"})
+    run.metrics.push_back(
+        metric(name, 9375, [&](std::size_t i) { return std::exp(-static_cast<double>(i) / 800 + noise(random)); }));
+  const std::string path = write_report(run);
   const auto small = std::filesystem::file_size(path);
-  CHECK(small < 200000);
-  values.resize(500000, .5);
-  run.log("long", values);
-  (void)write_report(RunView::open(run.folder()));
-  CHECK(std::filesystem::file_size(path) < small + 40000);
+  CHECK(small < 150000);
+  // More points, and points that are not finite or lie anywhere, in any order.
+  run.metrics[0] = metric("Loss", 300000, [&](std::size_t) { return noise(random); });
+  run.metrics[1] = metric("Error", 300000, [&](std::size_t i) { return i % 2 == 0 ? NAN : noise(random); });
+  run.metrics[2] = metric("a", 300000, [](std::size_t) { return NAN; });
+  for (Point& p : run.metrics[3].points) p.step = static_cast<std::int64_t>(random());
+  for (Point& p : run.metrics[4].points)
+    p.value = random() % 3 == 0 ? NAN : 1, p.step = static_cast<int>(random() % 50);
+  CHECK(write_report(run) == path);
+  CHECK(std::filesystem::file_size(path) < 2 * small);
 }
 
-TEST_CASE("what is not finite is marked and leaves a gap", "[report]") {
+TEST_CASE("training and validation share a chart", "[report]") {
   const Root root;
-  Run run = started(root);
-  run.log("loss", std::vector<double>{3, 2, NAN, INFINITY, 1});
-  run.log("nothing", std::vector<double>{NAN, NAN});
-  const std::string page = text_of(write_report(RunView::open(run.folder())));
-  CHECK(page.find(">2 not finite<") != std::string::npos);
-  // Two stretches: two points, then the dot of a single one.
-  const std::size_t line = page.find("class=\"line c0\" d=\"M");
-  REQUIRE(line != std::string::npos);
-  const std::string path = page.substr(line, page.find("/>", line) - line);
-  CHECK(std::ranges::count(path, 'M') == 2);
-  CHECK(path.find("nan") == std::string::npos);
+  RunView run;
+  run.folder = root.path;
+  for (const char* name : {"epoch/loss", "epoch/val_loss", "epoch/lonely", "epoch/val_only", "loss", "accuracy"})
+    run.metrics.push_back(metric(name, 3, [](std::size_t i) { return 1. / static_cast<double>(i + 1); }));
+  run.metrics.back().points.resize(1);
+  const std::string page = text_of(write_report(run));
+  std::size_t charts = 0;
+  for (const std::string& tag : tags_of(page)) charts += tag.starts_with("svg");
+  CHECK(charts == 4);
+  CHECK(page.find(">validation</text>") != std::string::npos);
+  // A single figure has a headline of its own name.
+  CHECK(page.find("<dt><bdi>accuracy</bdi></dt><dd>1</dd>") != std::string::npos);
 }
 
-TEST_CASE("ticks are round numbers", "[report]") {
-  const auto texts = [](const Scale& s, int wanted) {
-    std::string all;
-    for (const Tick& t : ticks_of(s, wanted)) all += (all.empty() ? "" : " ") + t.text;
-    return all;
+TEST_CASE("images in a page are bounded", "[report]") {
+  const Root root;
+  std::filesystem::create_directory(root.path + "/images");
+  RunView run;
+  run.folder = root.path;
+  const auto add = [&](const std::string& file, std::size_t bytes) {
+    std::ofstream(root.path + "/images/" + file, std::ios::binary) << "\x89PNG" << std::string(bytes - 4, 'x');
+    run.images.push_back({.name = "i", .file = "images/" + file, .caption = file, .step = 0});
   };
-  CHECK(texts({.low = 0, .high = 2.4}, 4) == "0 0.5 1 1.5 2");
-  CHECK(texts({.low = -0.35, .high = 0.35}, 4) == "−0.2 0 0.2");
-  CHECK(texts({.low = 1e-3, .high = 20, .logarithmic = true}, 4) == "0.001 0.01 0.1 1 10");
-  CHECK(scale_of(5, 5, 0, 100).low < 5);
-  CHECK(scale_of(5, 5, 0, 100).high > 5);
-  CHECK(scale_of(0.001, 10, 0, 100).logarithmic);
-  CHECK(short_number(0) == "0");
-  CHECK(short_number(12000) == "12k");
-  CHECK(short_number(0.98765) == "0.9877");
+  add("large.png", 300000);
+  for (int i = 0; i < 50; ++i) add("p" + std::to_string(i) + ".png", 200000);
+  add("small.png", 1000);
+  const std::string page = text_of(write_report(run));
+  CHECK(page.size() < 6500000);
+  CHECK(page.find("alt=\"p0.png\"") != std::string::npos);
+  CHECK(page.find("alt=\"large.png\"") == std::string::npos);
+  CHECK(page.find("alt=\"small.png\"") != std::string::npos);
+  std::size_t shown = 0;
+  for (std::size_t at = page.find("<img"); at != std::string::npos; at = page.find("<img", at + 1)) ++shown;
+  CHECK(shown == 21);
+  CHECK(page.find("<p>31 further images are left out here.</p>") != std::string::npos);
+}
+
+TEST_CASE("runs of which little is known have a page", "[report]") {
+  const Root root;
+  RunView run;
+  run.folder = root.path;
+  run.images = {{.name = "gone", .file = "images/gone.png", .caption = ""},
+                {.name = "outside", .file = "images/../../x.png", .caption = ""}};
+  run.confusions = {{.name = "short", .labels = {"a", "b"}, .counts = {1, 2, 3}}};
+  const std::string page = text_of(write_report(run));
+  CHECK(page.find("Nothing has been logged.") != std::string::npos);
+  CHECK(page.find("2 further images are left out") != std::string::npos);
+  CHECK(page.find("<img") == std::string::npos);
+  CHECK(page.find("<td class=\"h") == std::string::npos);
+  CHECK(tags_of(page).back() == "/html");
+  // Nothing is left beside it.
+  CHECK(std::distance(std::filesystem::directory_iterator(root.path), std::filesystem::directory_iterator()) == 1);
+}
+
+TEST_CASE("a run whose log is torn has a page of what is whole", "[report]") {
+  const Root root;
+  std::string folder;
+  {
+    Run run = started(root);
+    run.log("loss", std::vector<double>{3, 2, 1});
+    run.complete();
+    folder = run.folder();
+  }
+  const std::string whole = text_of(folder + "/log.jsonl");
+  for (std::size_t bytes = 0; bytes < whole.size(); bytes += 7) {
+    std::ofstream(folder + "/log.jsonl", std::ios::binary | std::ios::trunc) << whole.substr(0, bytes);
+    const std::string page = text_of(write_report(RunView::open(folder)));
+    REQUIRE(tags_of(page).back() == "/html");
+    const bool has_loss = bytes > whole.find("[3");
+    if (!has_loss) CHECK(page.find("Nothing has been logged.") != std::string::npos);
+  }
+  std::ofstream(folder + "/log.jsonl", std::ios::binary | std::ios::trunc) << whole << "{\"t\":12,\"na";
+  CHECK(text_of(write_report(RunView::open(folder))).find("last 1, 3 values") != std::string::npos);
 }
 
 TEST_CASE("base64 and addresses", "[report]") {
@@ -183,16 +200,37 @@ TEST_CASE("base64 and addresses", "[report]") {
   CHECK(html::address("a b/<c>.html") == "a%20b/%3Cc%3E.html");
 }
 
+TEST_CASE("what cannot be seen is shown", "[report]") {
+  CHECK(html::escaped("a\u202Eb\u200Bc\u2066") == "a[U+202E]b[U+200B]c[U+2066]");
+  CHECK(html::escaped("\n\x1b\x7f") == "&#x240A;&#x241B;&#x2421;");
+  CHECK(html::escaped("é שלום 日本 👩‍🔬") == "é שלום 日本 👩‍🔬");
+  CHECK(html::isolated("<&\"'>") == "<bdi>&lt;&amp;&quot;&#39;&gt;</bdi>");
+  CHECK(html::escaped("abcdef", 3) == "abc…");
+}
+
 TEST_CASE("all runs have a page", "[report]") {
   const Root root;
   CHECK(text_of(write_index(root.path)).find("There is none yet.") != std::string::npos);
   for (int i = 0; i < 3; ++i) {
     Run run = started(root);
     run.log("loss", std::vector<double>{3, 2, 1});
+    run.log("accuracy", .5 + i);
     run.complete();
+    // One without a page has no link to it.
+    if (i != 1) (void)write_report(RunView::open(run.folder()));
   }
   const std::string page = text_of(write_index(root.path));
-  std::size_t links = 0;
-  for (const std::string& tag : tags_of(page)) links += tag.starts_with("a href");
-  CHECK(links == 3);
+  std::size_t links = 0, sparks = 0;
+  for (const std::string& tag : tags_of(page)) {
+    links += tag.starts_with("a href");
+    sparks += tag.starts_with("svg");
+  }
+  CHECK(links == 2);
+  CHECK(sparks == 3);
+  for (const RunView& run : RunView::all(root.path)) CHECK(page.find(run.id) != std::string::npos);
+  CHECK(page.find(">2.5</td>") != std::string::npos);
+  for (std::size_t at = page.find("href=\""); at != std::string::npos; at = page.find("href=\"", at + 1)) {
+    const std::string link = page.substr(at + 6, page.find('"', at + 6) - at - 6);
+    CHECK(std::filesystem::exists(root.path + "/" + link));
+  }
 }

@@ -115,6 +115,7 @@ void describe(CLI::App& app, Flags& f) {
                  "Register the weights as a model (mnist-cnn, mnist-mlp, or NAME), and print name, id and version")
       ->type_name("[NAME]")
       ->expected(0, 1);
+  app.add_flag("--tensorboard", f.tensorboard, "Write an event file for TensorBoard into the run's folder as well");
   app.add_flag("--strict-log", f.strict_log, "What cannot be logged ends the program, instead of one warning");
   app.footer(exit_codes);
 }

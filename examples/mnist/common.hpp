@@ -30,7 +30,7 @@ struct Flags {
   std::string load{};                 // weights to begin with; empty: new ones
   std::optional<std::string> tune{};  // time kernels; a file of earlier choices, or empty
   bool quiet = false;
-  bool track = true, strict_log = false;
+  bool track = true, strict_log = false, tensorboard = false;
   std::string experiment = "mnist", runs{};  // empty: TENON_RUNS, or `runs`
   std::optional<std::string> registered{};   // the name under which the weights become a model
 };

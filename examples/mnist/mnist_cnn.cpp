@@ -52,7 +52,7 @@ void run(const mnist::Flags& flags) {
   std::vector<Hook*> hooks{&signals, &metrics, &epochs};
   if (!flags.quiet) hooks.push_back(&progress);
   mnist::Tracking tracking(flags, trainer.program(train).banner(), data.source);
-  if (tracking.hook() != nullptr) hooks.push_back(tracking.hook());
+  tracking.add_hooks(hooks);
 
   if (flags.epochs > 0) {
     const History history = trainer.fit(

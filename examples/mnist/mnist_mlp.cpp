@@ -46,7 +46,7 @@ void run(const mnist::Flags& flags) {
   std::vector<Hook*> hooks{&signals, &recorder, &metrics, &epochs};
   if (!flags.quiet) hooks.push_back(&progress);
   mnist::Tracking tracking(flags, trainer.program(data.train).banner(), data.source);
-  if (tracking.hook() != nullptr) hooks.push_back(tracking.hook());
+  tracking.add_hooks(hooks);
 
   if (flags.epochs > 0) {
     const std::int64_t updates = flags.epochs * data.train.size() / flags.batch_size;

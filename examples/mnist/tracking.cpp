@@ -8,6 +8,7 @@
 
 #include "tenon/error.hpp"
 #include "tenon/track_report.hpp"
+#include "tenon/track_tensorboard.hpp"
 
 namespace mnist {
 namespace {
@@ -53,10 +54,25 @@ Tracking::Tracking(const Flags& flags, const std::string& banner, const std::str
                            .strict = flags.strict_log});
     // The program has more to log when training is over.
     hook_.emplace(*run_, TrackOptions{.end_run = false});
+    page_.emplace(run_->folder());
   } catch (const IoError& error) {
     if (flags.strict_log) throw;
     std::fprintf(stderr, "%s: %s; nothing is tracked\n", flags.program.c_str(), error.what());
   }
+}
+
+void FreshReport::on_epoch(const EpochRecord&, TrainControl&) {
+  try {
+    (void)track::write_report(track::RunView::open(folder_));
+  } catch (const Error& error) {
+    if (!warned_) std::fprintf(stderr, "%s\n", error.what());
+    warned_ = true;
+  }
+}
+
+void Tracking::add_hooks(std::vector<Hook*>& hooks) {
+  if (hook_) hooks.push_back(&*hook_);
+  if (page_) hooks.push_back(&*page_);
 }
 
 void Tracking::log(const std::string& name, double value) {
@@ -95,7 +111,7 @@ void Tracking::log_mistakes(const Array& scores, const Dataset& digits) {
     const Mistake& m = mistakes[i];
     run_->log_image("mistakes", pixels.subspan(static_cast<std::size_t>(m.image) * side * side, side * side), side,
                     side, 1, static_cast<std::int64_t>(i),
-                    fmt::format("{}, said {} with {:.1f} %", m.digit, m.taken_for, 100 * m.confidence));
+                    fmt::format("{}, said {} with {:.1f}\u00a0%", m.digit, m.taken_for, 100 * m.confidence));
   }
 }
 
@@ -129,8 +145,10 @@ void Tracking::fail(const std::string& reason) {
 
 void Tracking::report() const {
   try {
-    say("Report: {}\n", track::write_report(track::RunView::open(run_->folder())));
+    const track::RunView view = track::RunView::open(run_->folder());
+    say("Report: {}\n", track::write_report(view));
     (void)track::write_index(flags_.runs);
+    if (flags_.tensorboard) say("TensorBoard: {}\n", track::export_tensorboard(view));
   } catch (const Error& error) {
     if (flags_.strict_log) throw;
     std::fprintf(stderr, "%s: %s\n", flags_.program.c_str(), error.what());

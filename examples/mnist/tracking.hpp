@@ -3,6 +3,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "common.hpp"
 #include "tenon/track.hpp"
@@ -10,13 +11,24 @@
 
 namespace mnist {
 
+/// Writes the run's page anew when an epoch is over, for a browser that follows it.
+class FreshReport : public tenon::Hook {
+ public:
+  explicit FreshReport(std::string folder) : folder_(std::move(folder)) {}
+  void on_epoch(const tenon::EpochRecord&, tenon::TrainControl&) override;
+
+ private:
+  std::string folder_;
+  bool warned_ = false;
+};
+
 class Tracking {
  public:
   /// Starts a run, unless --no-track. One that cannot be started is a warning, or IoError with --strict-log.
   Tracking(const Flags& flags, const std::string& banner, const std::string& data_source);
 
-  /// What training passes through; null without a run.
-  [[nodiscard]] tenon::Hook* hook() { return hook_ ? &*hook_ : nullptr; }
+  /// Adds what training passes through; nothing without a run.
+  void add_hooks(std::vector<tenon::Hook*>& hooks);
   void log(const std::string& name, double value);
   void log(const std::string& name, std::span<const double> values);
   /// The confusion matrix of (n, 10) scores, and the images of the 25 mistakes that the model is surest of.
@@ -33,6 +45,7 @@ class Tracking {
   const Flags& flags_;
   std::optional<tenon::track::Run> run_;
   std::optional<tenon::TrackHook> hook_;
+  std::optional<FreshReport> page_;
 };
 
 }  // namespace mnist

@@ -60,6 +60,7 @@ struct Call {
   const void* state = nullptr;  // Step::state
   std::int32_t threads = 1;
   void* stream = nullptr;
+  std::int64_t first_sample = 0;  // of the whole batch, where the operands are a strip of one: what randomness is counted from
 };
 
 using RunFn = void (*)(const Call&);
@@ -101,6 +102,7 @@ struct Kernel {
   Bound (*bind)(const Problem&, const Kernel& row) = nullptr;
   const void* impl = nullptr;  // what several rows share: the table of an instruction set
   Precision precision = Precision::fp32;
+  bool strips = false;  // may run a few samples of a batch at a time: its randomness counts from Call::first_sample
 };
 using KernelTable = std::vector<Kernel>;
 

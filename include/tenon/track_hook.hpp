@@ -17,7 +17,7 @@ struct TrackOptions {
   bool end_run = true;
 };
 
-/// Logs every minibatch, under its step: `loss`, the metrics, `lr`; in blocks, see Run::log_steps. And every epoch, from
+/// Logs every minibatch, under its step: `step/loss`, `step/accuracy` and so on, `step/lr`; in blocks, see Run::log_steps. And every epoch, from
 /// 0: `epoch/loss`, `epoch/accuracy`, `epoch/val_loss`, ..., `epoch/lr`, `epoch/seconds`, `epoch/examples_per_second`.
 /// A hook that stopped training is named in the tag `stopped_early`, by its reason.
 /// When fit() throws, on_end is not reached: then the run's own destructor marks it failed.
@@ -33,6 +33,7 @@ class TrackHook : public Hook {
  private:
   track::Run& run_;
   TrackOptions options_;
+  std::vector<std::string> names_;         // of the metrics, as they are logged
   std::vector<track::Run::Value> values_;  // of one step; kept for its memory
 };
 

@@ -24,11 +24,12 @@ inline const Loops& loops(const Kernel& row) { return *static_cast<const Loops*>
 /// refuses every problem would only fill the messages. `impl` is what bind() finds in its row.
 template <class Op>
 void append(KernelTable& table, const Loops& m, const void* impl, std::initializer_list<RunFn> loops,
-            Bound (*bind)(const Problem&, const Kernel&), Edges edges, Precision precision = Precision::fp32) {
+            Bound (*bind)(const Problem&, const Kernel&), Edges edges, Precision precision = Precision::fp32,
+            bool strips = false) {
   for (const RunFn loop : loops) {
     if (loop == nullptr) continue;
     const bool canonical = m.canonical && precision == Precision::fp32;
-    table.push_back({op::kind_of<Op>, m.provider, canonical, false, edges, bind, impl, precision});
+    table.push_back({op::kind_of<Op>, m.provider, canonical, false, edges, bind, impl, precision, strips});
     return;
   }
 }

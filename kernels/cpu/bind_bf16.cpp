@@ -168,8 +168,9 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
 }
 
 template <class Op>
-void append(KernelTable& table, const Bf16Kernels& k, Bound (*bind)(const Problem&, const Kernel&), Edges edges) {
-  table.push_back({op::kind_of<Op>, k.provider, false, false, edges, bind, &k, Precision::bf16});
+void append(KernelTable& table, const Bf16Kernels& k, Bound (*bind)(const Problem&, const Kernel&), Edges edges,
+            bool strips) {
+  table.push_back({op::kind_of<Op>, k.provider, false, false, edges, bind, &k, Precision::bf16, strips});
 }
 
 }  // namespace
@@ -177,13 +178,13 @@ void append(KernelTable& table, const Bf16Kernels& k, Bound (*bind)(const Proble
 void append_bf16_rows(KernelTable& table, const Bf16Kernels& k) {
   constexpr auto chunk = static_cast<std::int32_t>(order::k_chunk);
   const Edges gemm{{16, 32, 64, chunk / 2, chunk, 2 * chunk}};
-  append<op::MatMul>(table, k, bind_matmul, gemm);
-  append<op::MatMulGradA>(table, k, bind_matmul_grad_a, gemm);
-  append<op::MatMulGradB>(table, k, bind_matmul_grad_b, gemm);
+  append<op::MatMul>(table, k, bind_matmul, gemm, false);
+  append<op::MatMulGradA>(table, k, bind_matmul_grad_a, gemm, false);
+  append<op::MatMulGradB>(table, k, bind_matmul_grad_b, gemm, false);
   const Edges conv{{16, 32, 64, static_cast<std::int32_t>(order::sample_group), 4, 128}};
-  append<op::Conv2d>(table, k, bind_conv2d, conv);
-  append<op::Conv2dGradInput>(table, k, bind_conv2d_grad_input, conv);
-  append<op::Conv2dGradFilter>(table, k, bind_conv2d_grad_filter, conv);
+  append<op::Conv2d>(table, k, bind_conv2d, conv, true);
+  append<op::Conv2dGradInput>(table, k, bind_conv2d_grad_input, conv, true);
+  append<op::Conv2dGradFilter>(table, k, bind_conv2d_grad_filter, conv, true);
 }
 
 }  // namespace tenon::cpu

@@ -95,6 +95,12 @@ std::optional<Refusal> refuse_large(const Conv2dPlan& c) {
   return std::nullopt;
 }
 
+/// Grey images: so few terms that weights and sums stay in registers. What the loops are compiled for.
+bool one_channel(const ConvGeometry& g, const Microkernels& m) {
+  const bool taps = (g.kh == 3 && g.kw == 3) || (g.kh == 5 && g.kw == 5 && m.tile_height > 6);
+  return g.c == 1 && g.groups == 1 && !g.pool && taps && g.dilation_h == 1 && g.dilation_w == 1;
+}
+
 Bound bind_conv2d_winograd(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
   if (auto why = bind::refuse_unless_f32(p, p.ins)) return *why;
@@ -121,6 +127,10 @@ Bound bind_conv2d(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
   if (auto why = bind::refuse_unless_f32(p, p.ins)) return *why;
   Conv2dPlan c = conv_plan(p, 2 * m.width);
+  if (one_channel(c.g, m)) {
+    c.images_block = 1;
+    return finish(c, m.conv2d_one_channel, 0, padded_floats(c), 0);
+  }
   if (c.depthwise) return finish(c, m.conv2d_depthwise, 0, padded_floats(c), 0);
   const std::int64_t panel = 2 * m.width, chunks = order::chunks(terms_of(c), order::k_chunk);
   // Enough pixels to pay for reading a chunk of a panel (128 KiB) from L3, few enough for their sums to stay in L2.
@@ -147,9 +157,9 @@ Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
                   c.images_block * c.dz.h * c.dz.w * g.k + c.unit_block * g.w * panel, 0);
   }
   // A list of all terms that may be alive, two floats each, and where those of every position begin.
-  const std::int64_t positions = std::int64_t{g.ph} * g.pw;
-  return finish(c, m.conv2d_grad_input, terms_of(c) * g.k, padded_floats(c) + 2 * positions * g.k + 4 * positions + 1,
-                0);
+  const std::int64_t positions = std::int64_t{g.ph} * g.pw, slack = m.width;
+  return finish(c, m.conv2d_grad_input, terms_of(c) * g.k,
+                padded_floats(c) + 2 * (positions * g.k + slack) + 4 * positions + 1, 0);
 }
 
 Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
@@ -158,13 +168,18 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   Conv2dPlan c = conv_plan(p, 2 * m.width);
   if (auto why = refuse_large(c)) return *why;
   const ConvGeometry& g = c.g;
+  if (one_channel(g, m)) {
+    c.partial_each = rounded(terms_of(c) * g.k + (g.bias ? g.k : 0), 16);
+    return finish(c, m.conv2d_grad_filter_one_channel, 0, padded_floats(c),
+                  c.partial_each * order::chunks(g.n, order::sample_group));
+  }
   const std::int64_t positions = std::int64_t{g.oh} * g.ow, panel = 2 * m.width;
   // Lists pay where dead terms are many and a window's row fills vectors: neighbouring taps must be neighbours in
   // memory.
   c.by_channel = g.pool && g.groups == 1 && g.dilation_w == 1 && g.kw * g.c >= m.width;
   std::int64_t scratch = 0, partial = 0;
   if (c.by_channel) {
-    scratch = 2 * std::int64_t{g.ph} * g.pw * g.k + 2 * std::int64_t{g.k};
+    scratch = (2 * (std::int64_t{g.ph} * g.pw + m.width) + 1) * g.k;
     partial = terms_of(c) * g.k;
   } else if (c.depthwise) {
     scratch = positions * g.k;
@@ -188,10 +203,14 @@ void append_contraction_rows(KernelTable& table, const Microkernels& m) {
   append<op::MatMul>(table, m, {m.gemm}, bind_matmul, gemm);
   append<op::MatMulGradA>(table, m, {m.gemm}, bind_matmul_grad_a, gemm);
   append<op::MatMulGradB>(table, m, {m.gemm}, bind_matmul_grad_b, gemm);
-  append<op::Conv2d>(table, m, {m.conv2d_winograd}, bind_conv2d_winograd, conv, Precision::tf32);
-  append<op::Conv2d>(table, m, {m.conv2d_direct, m.conv2d_depthwise}, bind_conv2d, conv);
-  append<op::Conv2dGradInput>(table, m, {m.conv2d_grad_input, m.conv2d_grad_input_dense}, bind_conv2d_grad_input, conv);
-  append<op::Conv2dGradFilter>(table, m, {m.conv2d_grad_filter}, bind_conv2d_grad_filter, conv);
+  // Convolutions work image by image.
+  constexpr bool strips = true;
+  const Precision fp32 = Precision::fp32;
+  append<op::Conv2d>(table, m, {m.conv2d_winograd}, bind_conv2d_winograd, conv, Precision::tf32, strips);
+  append<op::Conv2d>(table, m, {m.conv2d_direct, m.conv2d_depthwise}, bind_conv2d, conv, fp32, strips);
+  append<op::Conv2dGradInput>(table, m, {m.conv2d_grad_input, m.conv2d_grad_input_dense}, bind_conv2d_grad_input, conv,
+                              fp32, strips);
+  append<op::Conv2dGradFilter>(table, m, {m.conv2d_grad_filter}, bind_conv2d_grad_filter, conv, fp32, strips);
 }
 
 }  // namespace tenon::cpu

@@ -37,8 +37,9 @@ inline const Microkernels& micro(const Kernel& row) { return *static_cast<const 
 /// Appends the row of a contraction: see bind::append.
 template <class Op>
 void append(KernelTable& table, const Microkernels& m, std::initializer_list<RunFn> loops,
-            Bound (*bind)(const Problem&, const Kernel&), Edges edges, Precision precision = Precision::fp32) {
-  bind::append<Op>(table, m, &m, loops, bind, edges, precision);
+            Bound (*bind)(const Problem&, const Kernel&), Edges edges, Precision precision = Precision::fp32,
+            bool strips = false) {
+  bind::append<Op>(table, m, &m, loops, bind, edges, precision, strips);
 }
 
 }  // namespace tenon::cpu

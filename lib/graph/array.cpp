@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include <cstring>
-#include <new>
 
+#include "lib/runtime/host_memory.hpp"
 #include "tenon/error.hpp"
 
 namespace tenon {
@@ -16,8 +16,7 @@ constexpr std::size_t alignment = 64;
 std::shared_ptr<std::byte> allocate(std::size_t bytes) {
   // Whole vectors at the end, so that a kernel may read a full last vector.
   const std::size_t size = (bytes + alignment) / alignment * alignment;
-  auto* p = static_cast<std::byte*>(::operator new (size, std::align_val_t{alignment}));
-  return {p, [](std::byte* q) { ::operator delete (q, std::align_val_t{alignment}); }};
+  return {static_cast<std::byte*>(allocate_host(size)), [](std::byte* p) { release_host(p); }};
 }
 
 template <class To>

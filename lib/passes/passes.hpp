@@ -1,13 +1,15 @@
 // The passes between a traced graph and a plan, in the order in which compile runs them. Each is a free function in a
 // file of its own.
 //
-//   prune -> fuse -> differentiate -> append_update -> fold -> prune -> group -> select -> plan_memory
+//   prune -> fuse -> differentiate -> append_update -> fold -> prune -> group -> recompute -> select -> strips
+//   -> plan_memory
 #pragma once
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "lib/passes/row_set.hpp"
+#include "lib/passes/strip_policy.hpp"
 #include "tenon/graph.hpp"
 #include "tenon/optim.hpp"
 #include "tenon/parameters.hpp"
@@ -53,5 +55,8 @@ void fold(Graph&);
 
 /// Claims chains of pointwise nodes, whose inner values nobody else reads, for one kernel each.
 void group(Graph&, const RowSet&);
+
+/// Gives gradients a copy of a cheap node whose large result they read, where all of them can run in strips.
+void recompute(Graph&, const RowSet&, const StripPolicy&);
 
 }  // namespace tenon

@@ -43,6 +43,8 @@ class RowSet {
   /// The user's choice of providers as it was understood: "conv2d=cpu.eigen,*=cpu.avx2".
   [[nodiscard]] std::string providers() const;
   [[nodiscard]] int threads() const noexcept { return threads_; }
+  /// Of the backend whose rows these are.
+  [[nodiscard]] bool on_host() const { return backend_->on_host(); }
   [[nodiscard]] bool named() const noexcept { return !rules_.empty(); }
 
  private:

@@ -1,5 +1,5 @@
 // The whole way on one page: trace -> prune -> fuse -> differentiate -> append update -> fold -> prune -> group ->
-// plan.
+// recompute -> plan.
 #include "lib/runtime/compile_plan.hpp"
 
 #include <fmt/format.h>
@@ -101,7 +101,11 @@ Plan compile_plan(const Model& model, const CompileOptions& o, const RowSet& row
   fold(g);
   prune(g);
   if (o.run.fuse) group(g, rows);
-  return make_plan(g, rows, tuner);
+  // On a device the caches are shared by all that runs.
+  const StripPolicy strips{.threads = rows.threads()};
+  const bool in_strips = o.run.fuse && rows.on_host();
+  if (in_strips) recompute(g, rows, strips);
+  return make_plan(g, rows, tuner, in_strips ? &strips : nullptr);
 }
 
 }  // namespace tenon

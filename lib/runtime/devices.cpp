@@ -2,19 +2,16 @@
 #include <fmt/format.h>
 
 #include <cstring>
-#include <new>
 
 #include "kernels/common/step_block.hpp"
 #include "kernels/cpu/rows.hpp"
 #include "kernels/cuda/backend.hpp"
-#include "lib/runtime/memory.hpp"
+#include "lib/runtime/host_memory.hpp"
 #include "tenon/backend.hpp"
 #include "tenon/error.hpp"
 
 namespace tenon {
 namespace {
-
-constexpr std::align_val_t alignment{buffer_alignment};
 
 /// The N of `cuda:N`.
 int ordinal_of(const std::string& device) {
@@ -27,8 +24,8 @@ int ordinal_of(const std::string& device) {
 
 }  // namespace
 
-void* Backend::allocate(std::size_t bytes) { return ::operator new(bytes, alignment); }
-void Backend::release(void* memory) noexcept { ::operator delete(memory, alignment); }
+void* Backend::allocate(std::size_t bytes) { return allocate_host(bytes); }
+void Backend::release(void* memory) noexcept { release_host(memory); }
 void Backend::upload(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
 void Backend::download(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
 StepBlockLoops Backend::step_block_loops() const { return {}; }

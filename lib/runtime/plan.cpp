@@ -9,6 +9,7 @@
 
 #include "lib/ops/attributes.hpp"
 #include "lib/runtime/memory.hpp"
+#include "lib/runtime/strips.hpp"
 #include "lib/runtime/tune.hpp"
 #include "tenon/log.hpp"
 
@@ -18,7 +19,8 @@ namespace {
 using detail::log;
 using detail::verbose;
 
-PlanStep bind_node(const Graph& g, const Node& node, const RowSet& rows, Tuner* tuner) {
+BoundNode bind_node(const Graph& g, std::int32_t number, const RowSet& rows, Tuner* tuner) {
+  const Node& node = g.nodes[static_cast<std::size_t>(number)];
   const Problem problem = make_problem(node.op, g.specs(node.in));
   Match m = tuner != nullptr ? tuner->bind(problem, node.op) : rows.bind(problem, node.op);
   PlanStep s;
@@ -41,26 +43,24 @@ PlanStep bind_node(const Graph& g, const Node& node, const RowSet& rows, Tuner* 
                                                             : fmt::format("{}", fmt::join(m.refusals, "; ")));
     if (warned.insert(text).second) log(LogLevel::warning, text);
   }
-  return s;
+  return {number, std::move(s), node.in, node.out};
 }
 
 /// Lifetimes of everything in the arena, in step numbers.
 class Layout {
  public:
-  Layout(const Graph& g, Plan& plan, std::vector<std::int32_t> step_of)
-      : g_(g), plan_(plan), step_of_(std::move(step_of)) {}
+  Layout(const Graph& g, Plan& plan) : g_(g), plan_(plan) {}
 
-  void run() {
-    const auto end = static_cast<std::int32_t>(plan_.steps.size());
-    for (std::size_t n = 0; n < g_.nodes.size(); ++n) {
-      const std::int32_t step = step_of_[n];
-      if (step < 0) continue;
-      for (const ValueId v : g_.nodes[n].in) touch(v, step);
-      for (const ValueId v : g_.nodes[n].out) touch(v, step);
-      if (const std::size_t bytes = plan_.steps[static_cast<std::size_t>(step)].step.workspace; bytes > 0) {
-        workspace_[step] = buffers_.size();
-        buffers_.push_back({static_cast<std::int64_t>(bytes), step, step, 0});
-      }
+  /// Moves the steps into the plan.
+  void run(std::vector<BoundNode> nodes) {
+    const auto end = static_cast<std::int32_t>(nodes.size());
+    std::vector<std::size_t> workspace(nodes.size());
+    for (std::int32_t i = 0; i < end; ++i) {
+      const BoundNode& b = nodes[static_cast<std::size_t>(i)];
+      for (const auto* list : {&b.in, &b.out})
+        for (const ValueId v : *list) touch(v, i);
+      workspace[static_cast<std::size_t>(i)] = buffers_.size();
+      if (b.step.step.workspace > 0) buffers_.push_back({static_cast<std::int64_t>(b.step.step.workspace), i, i, 0});
     }
     // Values read from outside stay until the end.
     const auto keep = [&](ValueId v) {
@@ -70,16 +70,15 @@ class Layout {
     for (const auto* roles : {&g_.outputs, &g_.metrics, &g_.observed})
       for (const Role& r : *roles) keep(r.value);
     plan_.arena_bytes = place_buffers(buffers_);
-    for (std::size_t n = 0; n < g_.nodes.size(); ++n) {
-      const std::int32_t step = step_of_[n];
-      if (step < 0) continue;
-      PlanStep& s = plan_.steps[static_cast<std::size_t>(step)];
-      for (const ValueId v : g_.nodes[n].in) s.in.push_back(home(v));
-      for (const ValueId v : g_.nodes[n].out) {
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      PlanStep& s = nodes[i].step;
+      for (const ValueId v : nodes[i].in) s.in.push_back(home(v));
+      for (const ValueId v : nodes[i].out) {
         s.out.push_back(home(v));
         s.result_bytes += static_cast<std::int64_t>(g_.spec(v).bytes());
       }
-      if (const auto w = workspace_.find(step); w != workspace_.end()) s.workspace = buffers_[w->second].offset;
+      if (s.step.workspace > 0) s.workspace = buffers_[workspace[i]].offset;
+      plan_.steps.push_back(std::move(s));
     }
   }
 
@@ -104,31 +103,28 @@ class Layout {
 
   const Graph& g_;
   Plan& plan_;
-  std::vector<std::int32_t> step_of_;
   std::vector<Buffer> buffers_;
   std::map<ValueId, std::size_t> buffer_of_;
-  std::map<std::int32_t, std::size_t> workspace_;
 };
 
 }  // namespace
 
-Plan make_plan(const Graph& g, const RowSet& rows, Tuner* tuner) {
+Plan make_plan(const Graph& g, const RowSet& rows, Tuner* tuner, const StripPolicy* strips) {
   Plan plan;
   plan.constants = g.constants;
   plan.input_bytes.resize(static_cast<std::size_t>(g.inputs()));
   for (const Value& v : g.values)
     if (v.home.space == Space::input && v.producer < 0)
       plan.input_bytes[static_cast<std::size_t>(v.home.offset)] = static_cast<std::int64_t>(v.spec.bytes());
-  std::vector<std::int32_t> step_of(g.nodes.size(), -1);
-  for (std::size_t n = 0; n < g.nodes.size(); ++n) {
+  std::vector<BoundNode> nodes;
+  for (std::size_t n = 0; n < g.nodes.size(); ++n)
     // A reshape has no kernel: its output is its operand's memory.
-    if (g.nodes[n].dead || std::holds_alternative<op::Reshape>(g.nodes[n].op)) continue;
-    step_of[n] = static_cast<std::int32_t>(plan.steps.size());
-    plan.steps.push_back(bind_node(g, g.nodes[n], rows, tuner));
-  }
+    if (!g.nodes[n].dead && !std::holds_alternative<op::Reshape>(g.nodes[n].op))
+      nodes.push_back(bind_node(g, static_cast<std::int32_t>(n), rows, tuner));
   if (tuner != nullptr) tuner->save();
-  Layout layout(g, plan, step_of);
-  layout.run();
+  if (strips != nullptr) join_strips(g, *strips, nodes);
+  Layout layout(g, plan);
+  layout.run(std::move(nodes));
   const auto readable = [&](const std::string& name, ValueId v) { return Readable{name, g.spec(v), layout.home(v)}; };
   if (g.loss != no_value) plan.loss = readable("loss", g.loss);
   for (const Role& r : g.outputs) plan.outputs.push_back(readable(r.name, r.value));

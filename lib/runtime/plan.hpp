@@ -8,6 +8,7 @@
 
 #include "kernels/common/step_block.hpp"
 #include "lib/passes/row_set.hpp"
+#include "lib/passes/strip_policy.hpp"
 #include "tenon/graph.hpp"
 #include "tenon/program.hpp"
 #include "tenon/rules.hpp"
@@ -57,7 +58,8 @@ struct Plan {
 
 /// Selects a kernel for every live node and lays out the arena. Logs the dispatch with TENON_VERBOSE=dispatch and warns
 /// about naive rows that nobody asked for. A tuner chooses among the rows that may run a node.
-[[nodiscard]] Plan make_plan(const Graph&, const RowSet&, Tuner* = nullptr);
+/// With a policy, steps run in strips where that is worth it.
+[[nodiscard]] Plan make_plan(const Graph&, const RowSet&, Tuner* = nullptr, const StripPolicy* = nullptr);
 
 /// The limits to judge a plan by, where TENON_VERBOSE=time asks for times; else nothing is measured and nothing known.
 [[nodiscard]] Peak peak_to_judge_by(const Backend&, int threads);

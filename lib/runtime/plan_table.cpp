@@ -65,6 +65,8 @@ std::string Plan::table() const {
   }
   text += fmt::format("{} steps, arena {}{}\n", steps.size(), bytes_text(arena_bytes),
                       total > 0 ? fmt::format(", {:.0f} us", total) : "");
+  if (std::ranges::any_of(steps, [](const PlanStep& s) { return s.op.find('+') != std::string::npos; }))
+    text += "+N: with the N steps before it, in strips of a few samples that stay in the caches\n";
   if (floors > 0)
     text += fmt::format(
         "% roof: the least time at {:.1f} GFLOP/s (FMAs in registers) and {:.1f} GB/s (a copy), as measured here, of "

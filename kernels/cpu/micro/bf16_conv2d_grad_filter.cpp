@@ -107,7 +107,7 @@ void bf16_conv2d_grad_filter(const Call& call) {
     find_pixels(p, pixels);
     // A sample group is one chain; where groups are few, its filters are shared out as well.
     const std::int64_t team = omp_get_num_threads(),
-                       parts = groups >= 4 * team ? 1 : smaller(panels, blocks_of(4 * team, groups));
+                       parts = team == 1 || groups >= 4 * team ? 1 : smaller(panels, blocks_of(4 * team, groups));
     {
       const TileScope tiles;
 #pragma omp for schedule(dynamic, 1)

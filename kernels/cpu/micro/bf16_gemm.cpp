@@ -67,6 +67,7 @@ struct TileForm {
   static constexpr std::int64_t panel = block_side, slot_floats = block_side * block_side, batch = 0,
                                 column_step = tile_columns;
   static constexpr bool turns = false;
+  static constexpr std::int64_t whole_terms = piece_steps * tile_terms;
   using Scope = TileScope;
   TENON_INLINE Blocks tiles_of(Range rows) { return {rows, blocks_of(rows.size(), block_side)}; }
 
@@ -93,6 +94,7 @@ struct TileForm {
           for (std::int64_t t = t0; t < t1; ++t) {
             const Range rows{blocks.begin(t), blocks.begin(t + 1)};
             float* z = slot(t, p);
+            if (s1 == steps && !g.by_chunks) fetch_results(w, rows, across);
             multiply_block(
                 {packed_a + (t - t0) * panel_size + s0 * tile_bf16s, tile_terms, steps * tile_bf16s, tile_bf16s,
                  no_taps, 1, s1 - s0, packed_b + p * panel_size + s0 * b_step, b_step, z, s0 > 0},

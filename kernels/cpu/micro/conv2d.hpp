@@ -81,7 +81,8 @@ TENON_INLINE void finish_unit(const Conv2dPlan& p, const Call& call, std::int64_
   std::uint8_t* mask = output<std::uint8_t>(call, 1) + at;
   if (!g.pool) std::memset(mask, 0, static_cast<std::size_t>(size));
   const bool relu = static_cast<op::UnaryFn>(g.activation) == op::UnaryFn::relu && !g.pool;
-  finish_masked(output<float>(call, 0) + at, mask, at, size, relu, g.dropout, g.site, *call.control);
+  const std::int64_t element = at + call.first_sample * g.ph * size;
+  finish_masked(output<float>(call, 0) + at, mask, element, size, relu, g.dropout, g.site, *call.control);
 }
 
 /// gy and mask of one image behind a pool, and what dropout multiplies by.

@@ -9,6 +9,7 @@
 // 2^-24 * sum |dz x| at most.
 #include <omp.h>
 
+#include "kernels/cpu/micro/conv2d_live.hpp"
 #include "kernels/cpu/micro/conv2d_partials.hpp"
 
 namespace tenon::cpu::TENON_ISA {
@@ -19,19 +20,13 @@ TENON_INLINE std::int64_t bias_at(const Conv2dPlan& p) {
   return terms_of(p) * (p.by_channel || p.depthwise ? p.g.k : std::int64_t{p.g.groups} * p.panels * panel);
 }
 
-/// A live term of one filter: where its window of x begins, and dz.
-struct Position {
-  std::int32_t x;
-  float dz;
-};
-
 /// A window of `rows` x `vectors` in registers; with 16 registers there is room for 12.
 constexpr int walk_rows = 3, walk_vectors = registers == 32 ? 6 : 4;
 
 /// to(rows, vectors) += dz * x over the list; the last vector of a row has `last` floats where it is partial. x rows
 /// are `x_row` floats apart, those of `to` `to_row`.
 struct WalkArgs {
-  const Position* list;
+  Terms list;
   std::int64_t count;
   const float* x;
   std::int64_t x_row;
@@ -49,8 +44,8 @@ void walk(const WalkArgs& a) {
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) acc[r][v] = load(a.to + r * a.to_row, v);
   for (std::int64_t i = 0; i < a.count; ++i) {
-    const float* x = a.x + a.list[i].x;
-    const Vf dz = Simd::set(a.list[i].dz);
+    const float* x = a.x + a.list.at[i];
+    const Vf dz = Simd::set(a.list.dz[i]);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
@@ -80,43 +75,110 @@ TENON_INLINE Walk walk_of(std::int64_t rows, std::int64_t vectors, bool partial)
   return (rows == 1 ? walks_of<1, false> : rows == 2 ? walks_of<2, false> : walks_of<3, false>)[vectors - 1];
 }
 
-/// Adds one image to the partial sums [k][kh][kw c], then of the bias, by channel lists; filters `which`.
-void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which,
-                    float* lists, float* partial) {
-  const ConvGeometry& g = p.g;
-  // A filter has one live term a window at most.
-  const std::int64_t positions = std::int64_t{g.ph} * g.pw, terms = terms_of(p), row = std::int64_t{g.kw} * g.c;
-  const std::int64_t line = std::int64_t{p.padded_w} * g.c;
-  auto* list = reinterpret_cast<Position*>(lists);
-  auto* count = reinterpret_cast<std::int32_t*>(list + positions * g.k);
-  for (std::int64_t k = which.begin; k < which.end; ++k) count[k] = 0;
-  // Without bias the sums go where nobody looks: one more store is cheaper than a branch.
-  float* gbias = g.bias ? partial + bias_at(p) : reinterpret_cast<float*>(count + g.k);
-  const PooledGradient dz = pooled_gradient(g, call, n);
+/// The live terms of every filter of an image: where the window of x begins, and dz.
+struct FilterLists {
+  const Conv2dPlan& p;
+  PooledGradient dz;
+  Terms terms;
+  std::int32_t* count;
+  std::int64_t each;  // from filter to filter
+
+  TENON_MEMBER Terms of(std::int64_t k) const { return {terms.at + k * each, terms.dz + k * each}; }
+  /// Of the first window of an output row.
+  TENON_MEMBER std::int32_t row_start(std::int64_t y, int below) const {
+    return static_cast<std::int32_t>((2 * y + below) * p.g.stride_h * p.padded_w * p.g.c);
+  }
+};
+
+/// By squares of positions and filters, turned: a filter's positions are lanes then.
+void squeeze_lists(const FilterLists& l, Range which) {
+  const ConvGeometry& g = l.p.g;
+  const std::int32_t next = g.stride_w * g.c;
+  const Vi columns = multiples_of(2 * next);
+  const Vf scale = Simd::set(l.dz.scale);
+  const int together = g.pw <= width ? 2 : 1;  // rows: their terms may not mix
+  for (std::int64_t y = 0; y < g.ph; ++y)
+    for (std::int64_t k0 = which.begin; k0 < which.end; k0 += width)
+      for (int first = 0; first < 2; first += together)
+        for (std::int64_t x = 0; x < g.pw; x += width) {
+          const std::int64_t filters = smaller(width, which.end - k0), at = (y * g.pw + x) * g.k + k0;
+          Vf value[width], mask[width];
+          for (int i = 0; i < width; ++i) {
+            const bool there = x + i < g.pw;
+            const std::int64_t from = at + i * g.k;
+            value[i] = !there             ? Vf{}
+                       : filters == width ? Simd::load(l.dz.gy + from)
+                                          : Simd::load_n(l.dz.gy + from, filters);
+            mask[i] = Simd::from_bits(there ? widen(load_bytes(l.dz.mask + from, filters)) : Vi{} + 0xFF);
+          }
+          turn_square(value);
+          turn_square(mask);
+          for (std::int64_t j = 0; j < filters; ++j) {
+            // A window has one winner: bit 1 of the mask is its row, bit 0 its column.
+            const Vi winner = Simd::bits(mask[j]),
+                     place = columns + (winner & 1) * next + static_cast<std::int32_t>(2 * x) * next;
+            const Vf dz = value[j] * scale;
+            std::int32_t& count = l.count[k0 + j];
+            for (int below = first; below < first + together; ++below) {
+              const Terms list = l.of(k0 + j);
+              count += static_cast<std::int32_t>(append_live(
+                  {list.at + count, list.dz + count}, place + l.row_start(y, below), dz, (winner & 0xFE) == 2 * below));
+            }
+          }
+        }
+}
+
+/// Term by term.
+void fill_lists(const FilterLists& l, Range which) {
+  const ConvGeometry& g = l.p.g;
+  const std::int32_t next = g.stride_w * g.c;
   for (std::int64_t y = 0; y < g.ph; ++y)
     for (int below = 0; below < 2; ++below)
       for (std::int64_t x = 0; x < g.pw; ++x) {
         const std::int64_t at = (y * g.pw + x) * g.k;
-        const auto start = static_cast<std::int32_t>((2 * y + below) * g.stride_h * line + 2 * x * g.stride_w * g.c);
-        const std::int32_t next = g.stride_w * g.c;
-        // A window has one winner: bit 1 of the mask is its row, bit 0 its column.
-        for_each_equal(dz.mask + at + which.begin, which.size(), 2 * below, 0xFE, [&](std::int64_t i) {
+        const auto start = l.row_start(y, below) + static_cast<std::int32_t>(2 * x) * next;
+        for_each_equal(l.dz.mask + at + which.begin, which.size(), 2 * below, 0xFE, [&](std::int64_t i) {
           const std::int64_t k = which.begin + i;
-          const float value = dz.gy[at + k] * dz.scale;
-          list[k * positions + count[k]++] = {start + (dz.mask[at + k] & 1) * next, value};
-          gbias[k] += value;
+          const Terms list = l.of(k);
+          const std::int32_t end = l.count[k]++;
+          list.at[end] = start + (l.dz.mask[at + k] & 1) * next;
+          list.dz[end] = l.dz.gy[at + k] * l.dz.scale;
         });
       }
+}
+
+/// Adds one image to the partial sums [k][kh][kw c], then of the bias, by channel lists; filters `which`.
+void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which,
+                    float* scratch, float* partial) {
+  const ConvGeometry& g = p.g;
+  // A filter has one live term a window at most.
+  const std::int64_t terms = terms_of(p), row = std::int64_t{g.kw} * g.c, line = std::int64_t{p.padded_w} * g.c,
+                     each = std::int64_t{g.ph} * g.pw + list_slack;
+  float* dz = scratch + each * g.k;
+  const FilterLists lists{p,
+                          pooled_gradient(g, call, n),
+                          {reinterpret_cast<std::int32_t*>(scratch), dz},
+                          reinterpret_cast<std::int32_t*>(dz + each * g.k),
+                          each};
+  for (std::int64_t k = which.begin; k < which.end; ++k) lists.count[k] = 0;
+  (squeezes ? squeeze_lists : fill_lists)(lists, which);
   const std::int64_t vectors = blocks_of(row, width), last = row - (vectors - 1) * width;
-  for (std::int64_t k = which.begin; k < which.end; ++k)
+  for (std::int64_t k = which.begin; k < which.end; ++k) {
+    const Terms list = lists.of(k);
+    const std::int64_t count = lists.count[k];
     for (std::int64_t r = 0; r < g.kh; r += walk_rows)
       for (std::int64_t v = 0; v < vectors; v += walk_vectors) {
         const std::int64_t height = smaller(walk_rows, g.kh - r), across = smaller(walk_vectors, vectors - v);
         const bool partial_vector = last < width && v + across == vectors;
         walk_of(height, across,
-                partial_vector)({list + k * positions, count[k], image + r * g.dilation_h * line + v * width,
-                                 g.dilation_h * line, partial + k * terms + r * row + v * width, row, last});
+                partial_vector)({list, count, image + r * g.dilation_h * line + v * width, g.dilation_h * line,
+                                 partial + k * terms + r * row + v * width, row, last});
       }
+    if (!g.bias) continue;
+    float sum = partial[bias_at(p) + k];
+    for (std::int64_t i = 0; i < count; ++i) sum += list.dz[i];
+    partial[bias_at(p) + k] = sum;
+  }
 }
 
 /// A tile of `runs` x `taps` (kh,kw,c) times two vectors of k over the positions of one image. Taps of a run are
@@ -285,8 +347,8 @@ void conv2d_grad_filter(const Call& call) {
       std::memset(partials + s * p.partial_each, 0, static_cast<std::size_t>(p.partial_each) * sizeof(float));
     // A sample group is one chain; where groups are few, its filters are shared out as well.
     const std::int64_t splittable = p.by_channel || p.depthwise ? g.k : std::int64_t{g.groups} * p.panels;
-    const std::int64_t parts =
-        groups >= 4 * omp_get_num_threads() ? 1 : smaller(splittable, blocks_of(4 * omp_get_num_threads(), groups));
+    const std::int64_t team = omp_get_num_threads(),
+                       parts = team == 1 || groups >= 4 * team ? 1 : smaller(splittable, blocks_of(4 * team, groups));
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t i = 0; i < groups * parts; ++i) {
       const std::int64_t s = i / parts;

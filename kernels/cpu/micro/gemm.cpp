@@ -110,6 +110,7 @@ struct FmaForm {
   static constexpr std::int64_t panel = TENON_ISA::panel, slot_floats = TENON_ISA::slot_floats, batch = wide_panels,
                                 column_step = width;
   static constexpr bool turns = true;
+  static constexpr std::int64_t whole_terms = 0;
   struct Scope {};
   TENON_INLINE Tiles tiles_of(Range rows) { return TENON_ISA::tiles_of(rows); }
   /// One chunk of tiles x columns: chain sums into slot(tile, panel), then done(tile, panel). Slots of neighbouring panels
@@ -134,7 +135,7 @@ struct FmaForm {
       for (std::int64_t p = 0; p < panels;) {
         const bool lies_there = p < in_place;
         const Columns b = lies_there ? Columns{w.b + terms.begin * g.b_row + columns.begin + p * panel, g.b_row, panel}
-                                 : Columns{packed_b + p * size, panel, size};
+                                     : Columns{packed_b + p * size, panel, size};
         const std::int64_t whole = (lies_there ? in_place : columns.size() / panel) - p;
         const std::int64_t together = tiles.rows.size() <= wide_rows && whole >= wide_panels ? wide_panels : 1;
         const std::int64_t count = together > 1 ? together * panel : panel_columns(p).size();
@@ -146,6 +147,8 @@ struct FmaForm {
             const bool direct = g.sums_to_c && count % panel == 0;
             const Sums sums = direct ? Sums{c + row * g.n + columns.begin + p * panel, g.n, panel}
                                      : Sums{slot(t, p), panel, slot_floats};
+            if (direct && k == 0)
+              fetch_results(w, {row, row + rows}, {columns.begin + p * panel, columns.begin + p * panel + count});
             chain_of(g, rows, count)(a + k * (g.a_stride == 0 ? rows : 1),
                                      {b.at + k * b.k_step, b.k_step, b.panel_step}, end - k, k > 0, sums);
             if (direct || end < terms.size()) continue;

@@ -7,7 +7,7 @@
 //
 // The inner loop is a `Form`: slots of slot_floats floats, `panel` to a row; how many panels a single tile takes at once
 // (`batch`; several tiles of g.tile_block need a slot each, or, where batch is 0, one for each of their panels, because
-// sums pause there); threads' columns in multiples of column_step;
+// sums pause there); up to how many terms a sum is whole at once, so that one slot does (`whole_terms`); threads' columns in multiples of column_step;
 // what a thread holds meanwhile (Scope); whether c may be turned; and
 //   tiles_of(rows)   tiles of rows: `count`, begin(t)
 //   multiply(work, tiles, which, columns, terms, slot, done)   one chunk of tiles x columns (at most g.column_block): sums
@@ -30,6 +30,13 @@ struct Work {
   float* shared;
   float* own;  // this thread's blocks
 };
+
+/// Asks for the lines of c that a block will write: its rows are far apart, and no hardware guesses them.
+TENON_INLINE void fetch_results(const Work& w, Range rows, Range columns) {
+  const float* c = output<float>(w.call, 0) + columns.begin;
+  for (std::int64_t r = rows.begin; r < rows.end; ++r)
+    for (std::int64_t j = 0; j < columns.size(); j += 16) __builtin_prefetch(c + r * w.g.n + j, 1);
+}
 
 /// Bias, activation, and the way out to c, from z (rows, stride).
 TENON_INLINE void store_rows(const Work& w, const float* z, std::int64_t stride, Range rows, Range columns,
@@ -76,9 +83,10 @@ void region(const Work& w, Range rows, Range columns) {
       if (chunks == 1) {
         // A form that takes panels in batches does so for a single tile; several tiles take one panel at a time.
         const auto slot = [&](std::int64_t t, std::int64_t p) {
-          const std::int64_t i = Form::batch == 0   ? t % g.tile_block * panels + p
-                                 : tiles.count == 1 ? p % Form::batch
-                                                    : t % g.tile_block;
+          const std::int64_t i = g.k <= Form::whole_terms ? 0
+                                 : Form::batch == 0       ? t % g.tile_block * panels + p
+                                 : tiles.count == 1       ? p % Form::batch
+                                                          : t % g.tile_block;
           return w.own + g.stack_at + i * Form::slot_floats;
         };
         Form::multiply(

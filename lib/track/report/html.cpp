@@ -29,8 +29,14 @@ CodePoint decode(std::string_view text) {
 }
 
 bool turns_text(std::uint32_t c) {
-  return c == 0x061C || c == 0x200E || c == 0x200F || (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069) ||
-         c == 0x2028 || c == 0x2029 || c == 0xFEFF;
+  return c == 0x061C || c == 0x200E || c == 0x200F || (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x206F);
+}
+
+/// Nothing to be seen: lines of their own, spaces without width, tags, what is no character. What joins letters stays.
+bool is_unseen(std::uint32_t c) {
+  return (c >= 0x80 && c < 0xA0) || c == 0xAD || c == 0x180E || c == 0x200B || c == 0x2028 || c == 0x2029 ||
+         (c >= 0x2060 && c <= 0x2064) || c == 0xFEFF || (c >= 0xFDD0 && c < 0xFDF0) || (c & 0xFFFE) == 0xFFFE ||
+         (c >= 0xE0000 && c < 0xE0080);
 }
 
 }  // namespace
@@ -58,8 +64,7 @@ std::string escaped(std::string_view text, std::size_t most) {
       out += fmt::format("&#x{:X};", 0x2400 + c.value);
     else if (c.value == 0x7F)
       out += "&#x2421;";
-    else if ((c.value >= 0x80 && c.value < 0xA0) || turns_text(c.value) || (c.value & 0xFFFE) == 0xFFFE ||
-             (c.value >= 0xFDD0 && c.value < 0xFDF0))
+    else if (turns_text(c.value) || is_unseen(c.value))
       out += fmt::format("[U+{:04X}]", c.value);
     else
       out += bytes;

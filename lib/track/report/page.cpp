@@ -48,4 +48,15 @@ std::string size(std::uint64_t bytes) {
 
 std::string status(Status s) { return fmt::format("<span class=\"status {0}\">{0}</span>", name_of(s)); }
 
+bool epochs_tell(const RunView& run, const Metric& metric) {
+  const std::string name = metric.name.starts_with("step/") ? metric.name.substr(5) : metric.name;
+  return metric.points.size() > 1 && run.metric("epoch/" + name) != nullptr;
+}
+
+std::string short_name(const RunView& run, const Metric& metric) {
+  if (!metric.name.starts_with("epoch/")) return metric.name;
+  const Metric* plain = run.metric(metric.name.substr(6));
+  return plain == nullptr || epochs_tell(run, *plain) ? metric.name.substr(6) : metric.name;
+}
+
 }  // namespace tenon::track::html

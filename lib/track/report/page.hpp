@@ -21,4 +21,9 @@ namespace tenon::track::html {
 /// <span class="status running">running</span>
 [[nodiscard]] std::string status(Status);
 
+/// Whether a metric of steps is left to its chart, because there is one of epochs with the same name.
+[[nodiscard]] bool epochs_tell(const RunView&, const Metric&);
+/// Without "epoch/", unless that is needed to tell it from another one.
+[[nodiscard]] std::string short_name(const RunView&, const Metric&);
+
 }  // namespace tenon::track::html

@@ -23,7 +23,7 @@ struct Scale {
 [[nodiscard]] Scale scale_of(double least, double most, double origin, double length);
 /// About `wanted` ticks at 1, 2 or 5 times a power of ten; powers of ten on a logarithmic scale.
 [[nodiscard]] std::vector<Tick> ticks_of(const Scale& scale, int wanted);
-/// As short as it can be read: 0.0123, 4.5, 12k, 3.4e-7.
-[[nodiscard]] std::string short_number(double value);
+/// As short as it can be read: 0.0123, 4.5, 12k, 3.4e−7. Numbers between 0.0001 and 10,000 have `digits` digits at most.
+[[nodiscard]] std::string short_number(double value, int digits = 4);
 
 }  // namespace tenon::track

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/io/csv_cell.hpp"
 #include "tenon/train.hpp"
 
 namespace tenon::detail {
@@ -69,16 +70,6 @@ std::string json_number(T value) {
 
 inline std::string json_string(std::string_view text) {
   return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-/// A cell that a spreadsheet takes for text, never for a formula.
-inline std::string csv_cell(const std::string& text) {
-  std::string cell =
-      !text.empty() && std::string_view("=+-@\t\r").find(text[0]) != std::string_view::npos ? "'" + text : text;
-  if (cell.find_first_of(",\"\r\n") == std::string::npos) return cell;
-  std::string quoted = "\"";
-  for (const char c : cell) quoted += c == '"' ? "\"\"" : std::string(1, c);
-  return quoted + "\"";
 }
 
 /// Writes and flushes; an output that is gone does not stop training.

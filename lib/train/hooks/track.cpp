@@ -7,15 +7,18 @@
 namespace tenon {
 
 void TrackHook::on_begin(std::int64_t steps_per_epoch, std::int32_t epochs) {
+  names_.clear();
   run_.log_params({{"epochs", std::to_string(epochs)}, {"steps_per_epoch", std::to_string(steps_per_epoch)}});
 }
 
 void TrackHook::on_steps(std::span<const StepRecord> records, TrainControl&) {
   for (const StepRecord& r : records) {
     values_.clear();
-    values_.push_back({"loss", r.loss});
-    for (const NamedValue& metric : r.metrics) values_.push_back({metric.name, metric.value});
-    values_.push_back({"lr", r.learning_rate});
+    // Names are views: the texts are made once and stay.
+    while (names_.size() < r.metrics.size()) names_.push_back("step/" + r.metrics[names_.size()].name);
+    values_.push_back({"step/loss", r.loss});
+    for (std::size_t i = 0; i < r.metrics.size(); ++i) values_.push_back({names_[i], r.metrics[i].value});
+    values_.push_back({"step/lr", r.learning_rate});
     run_.log_steps(r.step, values_);
   }
 }
