@@ -174,7 +174,7 @@ def tracking(root, good):
         done = run(program, *flags, "--register", "--tensorboard", env={"TENON_MODELS": str(root / f"models_{program}")})
         expect(f"{program}: --register", done, 0)
         check(f"{program}: prints name, id and version", f"{name}\t{name}:1\t1\n" in done.stdout)
-        folders = list((runs / "mnist").glob("2*"))
+        folders = list((runs / "mnist").glob("2*"))  # before the next one
         check(f"{program}: one run", len(folders) == 1 and str(folders[0]) in done.stdout)
         check(f"{program}: one event file", len(list((folders[0] / "tensorboard").glob("events.out.tfevents.*"))) == 1)
         log = lines_of(folders[0])
@@ -187,6 +187,8 @@ def tracking(root, good):
         check(f"{program}: completed", log[-1].get("status") == "completed")
         manifest = json.loads((folders[0] / "manifest.json").read_text())
         check(f"{program}: weights are files of the run", f"outputs/{program}.safetensors" in json.dumps(manifest))
+        away = run(program, *flags, "--mlflow-uri", "ftp://nowhere")
+        expect(f"{program}: an MLflow that cannot be reached loses nothing", away, 0, "expected a server")
         blocked = root / f"blocked_{program}"
         blocked.write_text("a file where a folder should be")
         lost = run(program, *flags[:-1], blocked)

@@ -116,6 +116,7 @@ void describe(CLI::App& app, Flags& f) {
       ->type_name("[NAME]")
       ->expected(0, 1);
   app.add_flag("--tensorboard", f.tensorboard, "Write an event file for TensorBoard into the run's folder as well");
+  app.add_option("--mlflow-uri", f.mlflow_uri, "Bring an MLflow server up to date with the run when it has ended");
   app.add_flag("--strict-log", f.strict_log, "What cannot be logged ends the program, instead of one warning");
   app.footer(exit_codes);
 }

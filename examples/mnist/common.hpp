@@ -32,6 +32,7 @@ struct Flags {
   bool quiet = false;
   bool track = true, strict_log = false, tensorboard = false;
   std::string experiment = "mnist", runs{};  // empty: TENON_RUNS, or `runs`
+  std::string mlflow_uri{};                  // of a server that gets the run when it has ended
   std::optional<std::string> registered{};   // the name under which the weights become a model
 };
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tenon/error.hpp"
+#include "tenon/track_mlflow.hpp"
 #include "tenon/track_report.hpp"
 #include "tenon/track_tensorboard.hpp"
 
@@ -149,6 +150,10 @@ void Tracking::report() const {
     say("Report: {}\n", track::write_report(view));
     (void)track::write_index(flags_.runs);
     if (flags_.tensorboard) say("TensorBoard: {}\n", track::export_tensorboard(view));
+    if (!flags_.mlflow_uri.empty()) {
+      const track::MlflowResult sent = track::sync_mlflow(view, {.uri = flags_.mlflow_uri});
+      say("MLflow: run {}, {} values, {} files\n", sent.run_id, sent.metrics_sent, sent.files_sent);
+    }
   } catch (const Error& error) {
     if (flags_.strict_log) throw;
     std::fprintf(stderr, "%s: %s\n", flags_.program.c_str(), error.what());
