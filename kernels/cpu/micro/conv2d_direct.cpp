@@ -28,15 +28,17 @@ void pack_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64
   }
 }
 
-/// z (ow, panel) of one output row over one chunk.
-void output_row(const Conv2dPlan& p, const float* x, const float* w, std::int64_t chunk, float* z) {
+/// One output row over one chunk.
+void output_row(const Conv2dPlan& p, const float* x, const float* w, std::int64_t chunk, const TileEnd& to) {
   const std::int64_t terms = terms_of(p), count = blocks_of(p.g.ow, tile_height),
                      step = std::int64_t{p.g.stride_w} * p.g.c;
   const Runs runs = runs_of(p);
   for (std::int64_t t = 0, px = 0; t < count; ++t) {
     const std::int64_t end = (t + 1) * p.g.ow / count;
+    const TileEnd there = to.from(px);
+    if (to.step != panel) there.fetch(end - px);
     tiles[end - px]({x + px * step, step, runs, w, chunk * order::k_chunk, smaller(terms, (chunk + 1) * order::k_chunk),
-                     false, z + px * panel});
+                     false, there});
     px = end;
   }
 }
@@ -48,17 +50,28 @@ void run_block(const Conv2dPlan& p, const Call& call, const Images& images, cons
   const std::int64_t rows = g.pool ? 2 : 1, line = std::int64_t{p.padded_w} * g.c, terms = terms_of(p);
   const std::int64_t chunks = order::chunks(terms, order::k_chunk), z_size = rows * g.ow * panel,
                      entry = (end - begin) * z_size;
+  const auto fn = static_cast<op::UnaryFn>(g.activation);
+  const bool relu = fn == op::UnaryFn::relu;
   for (std::int64_t i = first; i < last; ++i) {
     const std::int64_t group = i / p.panels, q = i % p.panels;
     const std::int64_t k = group * p.kg + q * panel, count = smaller(panel, p.kg - q * panel);
+    // Sums go from registers to y where the tile can do all that is left to do.
+    const bool straight = chunks == 1 && !g.pool && count == panel && (relu || fn == op::UnaryFn::identity);
     int height = 0;
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
       for (std::int64_t unit = begin; unit < end; ++unit) {
+        const float* x = images.at(unit / g.ph) + unit % g.ph * rows * g.stride_h * line + group * p.cg;
+        if (straight) {
+          output_row(p, x, packed + i * terms * panel, chunk,
+                     {output<float>(call, 0) + unit * g.ow * g.k + k, g.k,
+                      g.bias ? input<float>(call, 2) + k : nullptr, relu});
+          continue;
+        }
         // One chunk leaves as soon as it is there; more wait in the pair tree of the block.
         float* z = stack + (chunks == 1 ? 0 : height * entry + (unit - begin) * z_size);
-        const float* x = images.at(unit / g.ph) + unit % g.ph * rows * g.stride_h * line + group * p.cg;
         for (std::int64_t r = 0; r < rows; ++r)
-          output_row(p, x + r * g.stride_h * line, packed + i * terms * panel, chunk, z + r * g.ow * panel);
+          output_row(p, x + r * g.stride_h * line, packed + i * terms * panel, chunk,
+                     {z + r * g.ow * panel, panel});
         if (chunks == 1) store_unit(p, call, {z, panel, g.ow * panel}, unit, k, count);
       }
       if (chunks > 1)

@@ -58,11 +58,24 @@ void place_dz(const Conv2dPlan& p, const Call& call, std::int64_t n, float* to) 
   }
 }
 
+/// dz of some images with zeros around it, or gy itself where nothing is undone and no zero is read.
+struct Gradients {
+  const float* gy;
+  bool in_place;
+  HeldImages held;
+
+  TENON_MEMBER const float* at(std::int64_t n) const { return in_place ? gy + n * held.each : held.at(n); }
+};
+TENON_INLINE bool lies_there(const Conv2dPlan& p) {
+  const DzFrame& f = p.dz;
+  return !prologue_of(p.g).any && f.top == 0 && f.left == 0 && f.h == p.g.oh && f.w == p.g.ow;
+}
+
 struct Block {
   const Conv2dPlan& p;
   const Call& call;
   const float* packed;
-  const HeldImages& dz;
+  const Gradients& dz;
   Range units;  // rows of gx, over all images
   float* z;     // (units, pixels of a class, panel)
 };
@@ -79,25 +92,33 @@ void run_class(const Block& b, std::int64_t ry, std::int64_t rx, const Taps& h, 
   const bool joined = g.groups == 1 && p.dz.reach_w == 1;
   const Runs runs = joined ? Runs{h.count, 1, w.count * p.kg, p.dz.reach_h * line, 0}
                            : Runs{h.count, w.count, p.kg, p.dz.reach_h * line, p.dz.reach_w * g.k};
+  // Whole panels sum up in gx itself, others in z.
+  const bool straight = count == panel && terms > 0;
   const auto each_row = [&](const auto& body) {
-    for (std::int64_t unit = b.units.begin; unit < b.units.end; ++unit)
-      if (unit % g.h % g.stride_h == ry) body(unit, b.z + (unit - b.units.begin) * pixels * panel);
+    for (std::int64_t unit = b.units.begin; unit < b.units.end; ++unit) {
+      if (unit % g.h % g.stride_h != ry) continue;
+      float* gx = output<float>(b.call, 0) + (unit * g.w + rx) * g.c + c0;
+      float* z = b.z + (unit - b.units.begin) * pixels * panel;
+      body(unit, straight ? TileEnd{gx, g.stride_w * g.c} : TileEnd{z, panel}, gx);
+    }
   };
   for (std::int64_t piece = 0; piece < terms; piece += order::k_chunk)
-    each_row([&](std::int64_t unit, float* z) {
+    each_row([&](std::int64_t unit, const TileEnd& to, float*) {
       const float* x = b.dz.at(unit / g.h) + (unit % g.h / g.stride_h + h.at - p.dz.top) * line +
                        (w.at - p.dz.left) * g.k + group * p.kg;
       for (std::int64_t t = 0; t < tile_count; ++t) {
         const Range px = part(pixels, t, tile_count);
+        const TileEnd there = to.from(px.begin);
+        if (straight) there.fetch(px.size());
         tiles[px.size()]({x + px.begin * g.k, g.k, runs, packed, piece, smaller(terms, piece + order::k_chunk),
-                          piece > 0, z + px.begin * panel});
+                          piece > 0, there});
       }
     });
-  each_row([&](std::int64_t unit, const float* z) {
-    float* gx = output<float>(b.call, 0) + (unit * g.w + rx) * g.c + c0;
+  if (straight) return;
+  each_row([&](std::int64_t, const TileEnd& sums, float* gx) {
     for (std::int64_t px = 0; px < pixels; ++px)
       for_each_lanes(count, [&](std::int64_t j, auto lanes) {
-        lanes.store(gx + px * g.stride_w * g.c + j, terms == 0 ? Vf{} : lanes.load(z + px * panel + j));
+        lanes.store(gx + px * g.stride_w * g.c + j, terms == 0 ? Vf{} : lanes.load(sums.z + px * panel + j));
       });
   });
 }
@@ -142,14 +163,16 @@ void conv2d_grad_input_dense(const Call& call) {
           pack_class(p, input<float>(call, 1), h, w, i, packed + at + i * h.count * w.count * p.kg * panel);
       });
 #pragma omp barrier
-    HeldImages dz{work + p.scratch_at + thread * p.scratch_each, frame};
-    float* z = dz.scratch + p.images_block * frame;
+    float* scratch = work + p.scratch_at + thread * p.scratch_each;
+    Gradients dz{input<float>(call, 0), lies_there(p), {scratch, frame}};
+    float* z = scratch + p.images_block * frame;
     const bool by_panel = !p.depthwise && units < 4 * team && panels >= team;
     const Range mine = by_panel ? Range{0, units} : part(units, thread, team);
     const Range which = by_panel ? part(panels, thread, team) : Range{0, panels};
     for (std::int64_t begin = mine.begin; begin < mine.end; begin += p.unit_block) {
       const std::int64_t end = smaller(begin + p.unit_block, mine.end);
-      dz.hold({begin / g.h, (end - 1) / g.h + 1}, [&](std::int64_t n, float* to) { place_dz(p, call, n, to); });
+      if (!dz.in_place)
+        dz.held.hold({begin / g.h, (end - 1) / g.h + 1}, [&](std::int64_t n, float* to) { place_dz(p, call, n, to); });
       const Block block{p, call, packed, dz, {begin, end}, z};
       if (p.depthwise)
         for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t) {

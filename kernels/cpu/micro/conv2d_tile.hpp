@@ -6,6 +6,21 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
+/// Where the sums of a panel go, and what happens to them on the way.
+struct TileEnd {
+  float* z;             // first pixel
+  std::int64_t step;    // floats between pixels
+  const float* bias{};  // added, where there is one
+  bool relu{};
+
+  TENON_MEMBER TileEnd from(std::int64_t pixel) const { return {z + pixel * step, step, bias, relu}; }
+  /// Asks for the lines of some pixels before they are computed: they are far apart, and no hardware guesses them.
+  TENON_MEMBER void fetch(std::int64_t pixels) const {
+    for (std::int64_t i = 0; i < pixels; ++i)
+      for (int j = 0; j < panel; j += 16) __builtin_prefetch(z + i * step + j, 1);
+  }
+};
+
 /// One tile: pixels [0, pixels) from `x` at distance `step`, over terms [begin, end). Terms lie in memory as runs.
 struct TileArgs {
   const float* x;     // first pixel, first channel of the group
@@ -13,8 +28,8 @@ struct TileArgs {
   Runs runs;
   const float* w;           // packed panel
   std::int64_t begin, end;  // terms
-  bool go_on;               // from what is in z, else from 0
-  float* z;                 // (pixels, panel)
+  bool go_on;               // from the sums that are there, else from 0
+  TileEnd to;
 };
 
 /// `count` terms, unrolled so that pointers move once: integer instructions would take the ports of the FMAs.
@@ -43,7 +58,7 @@ void tile(const TileArgs& a) {
 #pragma GCC unroll 16
     for (int i = 0; i < pixels; ++i)
 #pragma GCC unroll 2
-      for (int v = 0; v < 2; ++v) acc[i][v] = Simd::load(a.z + i * panel + v * width);
+      for (int v = 0; v < 2; ++v) acc[i][v] = Simd::load(a.to.z + i * a.to.step + v * width);
   else
     clear(acc);
   const float* w = a.w + a.begin * panel;
@@ -78,11 +93,22 @@ void tile(const TileArgs& a) {
         advance(1);
       }
     }
+  if (a.to.bias != nullptr)
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
+      const Vf bias = Simd::load(a.to.bias + v * width);
 #pragma GCC unroll 16
-  for (int i = 0; i < pixels; ++i) {
-    Simd::store(a.z + i * panel, acc[i][0]);
-    Simd::store(a.z + i * panel + width, acc[i][1]);
-  }
+      for (int i = 0; i < pixels; ++i) acc[i][v] += bias;
+    }
+  if (a.to.relu)
+#pragma GCC unroll 16
+    for (int i = 0; i < pixels; ++i)
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) acc[i][v] = pointwise::Relu<Simd>::value(acc[i][v]);
+#pragma GCC unroll 16
+  for (int i = 0; i < pixels; ++i)
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) Simd::store(a.to.z + i * a.to.step + v * width, acc[i][v]);
 }
 using Tile = void (*)(const TileArgs&);
 constexpr Tile tiles[] = {nullptr, tile<1>, tile<2>,  tile<3>,  tile<4>,  tile<5>,  tile<6>, tile<7>,
