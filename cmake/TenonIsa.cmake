@@ -41,9 +41,12 @@ function(tenon_add_level name arch)
     conv2d_depthwise.cpp
     conv2d_direct.cpp
     conv2d_grad_filter.cpp
-    conv2d_grad_input.cpp
+    conv2d_grad_filter_dense.cpp
+    conv2d_grad_filter_depthwise.cpp
     conv2d_grad_filter_one_channel.cpp
+    conv2d_grad_input.cpp
     conv2d_grad_input_dense.cpp
+    conv2d_grad_input_depthwise.cpp
     conv2d_one_channel.cpp
     conv2d_winograd.cpp
     dropout.cpp

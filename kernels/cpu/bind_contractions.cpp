@@ -131,7 +131,7 @@ Bound bind_conv2d(const Problem& p, const Kernel& row) {
     c.images_block = 1;
     return finish(c, m.conv2d_one_channel, 0, padded_floats(c), 0);
   }
-  if (c.depthwise) return finish(c, m.conv2d_depthwise, 0, padded_floats(c), 0);
+  if (c.depthwise) return finish(c, m.conv2d_depthwise, 0, 0, 0);
   const std::int64_t panel = 2 * m.width, chunks = order::chunks(terms_of(c), order::k_chunk);
   // Enough pixels to pay for reading a chunk of a panel (128 KiB) from L3, few enough for their sums to stay in L2.
   const std::int64_t pixels = std::int64_t{c.g.ow} * (c.g.pool ? 2 : 1);
@@ -148,6 +148,10 @@ Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
   Conv2dPlan c = conv_plan(p, 2 * m.width);
   if (auto why = refuse_large(c)) return *why;
   const ConvGeometry& g = c.g;
+  if (c.depthwise) {
+    c.dz = dz_frame(g);
+    return finish(c, m.conv2d_grad_input_depthwise, 0, std::int64_t{g.oh} * g.ow * g.k, 0);
+  }
   if (!g.pool) {
     const std::int64_t panel = 2 * m.width, panels = g.groups * (rounded(c.cg, panel) / panel);
     c.dz = dz_frame(g);
@@ -173,24 +177,34 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
     return finish(c, m.conv2d_grad_filter_one_channel, 0, padded_floats(c),
                   c.partial_each * order::chunks(g.n, order::sample_group));
   }
-  const std::int64_t positions = std::int64_t{g.oh} * g.ow, panel = 2 * m.width;
+  const std::int64_t panel = 2 * m.width, positions = std::int64_t{g.oh} * g.ow, terms = terms_of(c),
+                     groups = order::chunks(g.n, order::sample_group);
+  if (c.depthwise) {
+    c.partial_each = rounded(terms * g.k + (g.bias ? g.k : 0), 16);
+    return finish(c, m.conv2d_grad_filter_depthwise, 0, positions * g.k, c.partial_each * groups);
+  }
   // Lists pay where dead terms are many and a window's row fills vectors: neighbouring taps must be neighbours in
   // memory.
-  c.by_channel = g.pool && g.groups == 1 && g.dilation_w == 1 && g.kw * g.c >= m.width;
-  std::int64_t scratch = 0, partial = 0;
-  if (c.by_channel) {
-    scratch = (2 * (std::int64_t{g.ph} * g.pw + m.width) + 1) * g.k;
-    partial = terms_of(c) * g.k;
-  } else if (c.depthwise) {
-    scratch = positions * g.k;
-    partial = terms_of(c) * g.k;
-  } else {
-    scratch = positions * g.groups * c.panels * panel + positions * g.k;
-    partial = g.groups * terms_of(c) * c.panels * panel;
+  if (g.pool && g.groups == 1 && g.dilation_w == 1 && g.kw * g.c >= m.width) {
+    c.partial_each = rounded(terms * g.k + (g.bias ? g.k : 0), 16);
+    return finish(c, m.conv2d_grad_filter,
+                  0, padded_floats(c) + (2 * (std::int64_t{g.ph} * g.pw + m.width) + 1) * g.k,
+                  c.partial_each * groups);
   }
-  c.partial_each = rounded(partial + (g.bias ? g.k : 0), 16);
-  return finish(c, m.conv2d_grad_filter, 0, padded_floats(c) + scratch,
-                c.partial_each * order::chunks(g.n, order::sample_group));
+  // About 256 positions in a block: so many pay for the way of their sums to memory and back, and a panel of dz stays in
+  // L2 with its taps in L1. Blocks of the same size.
+  const std::int64_t most = 256, group = std::min<std::int64_t>(g.n, order::sample_group);
+  const auto evenly = [](std::int64_t n, std::int64_t at_most) {
+    const std::int64_t blocks = (n + at_most - 1) / at_most;
+    return (n + blocks - 1) / blocks;
+  };
+  c.images_block = evenly(group, std::max<std::int64_t>(most / positions, 1));
+  c.unit_block = c.images_block > 1 ? g.oh : evenly(g.oh, std::max<std::int64_t>(most / g.ow, 1));
+  const std::int64_t block = c.images_block * c.unit_block * g.ow, panels = std::int64_t{g.groups} * c.panels;
+  c.partial_each = rounded(panels * panel * (terms + (g.bias ? 1 : 0)), 16);
+  return finish(c, m.conv2d_grad_filter_dense, 0,
+                rounded(block * m.tile_height, 16) + block * panel * 8 + c.images_block * positions * g.k,
+                c.partial_each * groups);
 }
 
 }  // namespace
@@ -210,7 +224,8 @@ void append_contraction_rows(KernelTable& table, const Microkernels& m) {
   append<op::Conv2d>(table, m, {m.conv2d_direct, m.conv2d_depthwise}, bind_conv2d, conv, fp32, strips);
   append<op::Conv2dGradInput>(table, m, {m.conv2d_grad_input, m.conv2d_grad_input_dense}, bind_conv2d_grad_input, conv,
                               fp32, strips);
-  append<op::Conv2dGradFilter>(table, m, {m.conv2d_grad_filter}, bind_conv2d_grad_filter, conv, fp32, strips);
+  append<op::Conv2dGradFilter>(table, m, {m.conv2d_grad_filter, m.conv2d_grad_filter_dense}, bind_conv2d_grad_filter,
+                               conv, fp32, strips);
 }
 
 }  // namespace tenon::cpu

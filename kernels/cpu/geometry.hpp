@@ -45,7 +45,6 @@ struct Conv2dPlan {
   std::int64_t partial_at, partial_each;  // per sample group: filter gradient, then bias gradient
   DzFrame dz;                             // dense input gradient
   bool depthwise;                         // a filter of its own for every channel
-  bool by_channel;                        // filter gradient walks lists of live positions
 };
 
 /// Independent chains of FMAs, as many as keep the two units of an x86-64 core busy, or the up to four of an AArch64 core, which

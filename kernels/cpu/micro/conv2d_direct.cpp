@@ -56,7 +56,7 @@ void run_block(const Conv2dPlan& p, const Call& call, const Images& images, cons
     const std::int64_t group = i / p.panels, q = i % p.panels;
     const std::int64_t k = group * p.kg + q * panel, count = smaller(panel, p.kg - q * panel);
     // Sums go from registers to y where the tile can do all that is left to do.
-    const bool straight = chunks == 1 && !g.pool && count == panel && (relu || fn == op::UnaryFn::identity);
+    const bool straight = chunks == 1 && !g.pool && count == panel && in_registers(fn);
     int height = 0;
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
       for (std::int64_t unit = begin; unit < end; ++unit) {

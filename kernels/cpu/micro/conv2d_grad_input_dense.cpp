@@ -3,14 +3,13 @@
 // oy stride = iy + pad - kh dilation. With a stride, pixels that agree modulo the stride see the same taps: they are a
 // class, and a class is a convolution of stride 1.
 // Layout: the filter is packed per class, group and panel of channels as [kh descending][kw descending][k][panel]; dz
-// of an image lies in scratch with zeros around it. Depthwise filters are read where they lie.
+// of an image lies in scratch with zeros around it, unless none is read and gy is dz already.
 // Parallel over rows of gx, and over panels where rows are few.
 // Order: one FMA chain per gx, no chunks; a long chain pauses in memory after each k_chunk terms, so that a piece of the
 // filter serves a block of rows.
 // Error: terms * 2^-24 * sum |dz w| at most.
 #include <omp.h>
 
-#include "kernels/cpu/micro/conv2d_channels.hpp"
 #include "kernels/cpu/micro/conv2d_classes.hpp"
 #include "kernels/cpu/micro/conv2d_tile.hpp"
 
@@ -123,25 +122,6 @@ void run_class(const Block& b, std::int64_t ry, std::int64_t rx, const Taps& h, 
   });
 }
 
-/// One class of a block of rows where every channel has its own filter, which is read where it lies, backwards.
-void run_class_depthwise(const Block& b, const float* filter, std::int64_t ry, std::int64_t rx, const Taps& h,
-                         const Taps& w) {
-  const Conv2dPlan& p = b.p;
-  const ConvGeometry& g = p.g;
-  const std::int64_t line = p.dz.w * g.k;
-  const ChannelTaps taps{h.count,      w.count, p.dz.reach_h * line, p.dz.reach_w * g.k, -h.step * g.kw * g.c,
-                         -w.step * g.c};
-  for (std::int64_t unit = b.units.begin; unit < b.units.end; ++unit) {
-    if (unit % g.h % g.stride_h != ry) continue;
-    const float* dz =
-        b.dz.at(unit / g.h) + (unit % g.h / g.stride_h + h.at - p.dz.top) * line + (w.at - p.dz.left) * g.k;
-    float* gx = output<float>(b.call, 0) + (unit * g.w + rx) * g.c;
-    channel_row(
-        dz, g.k, filter + (h.first * g.kw + w.first) * g.c, taps, blocks_of(g.w - rx, g.stride_w), g.c,
-        [&](std::int64_t px, std::int64_t c, Vf sum, auto lanes) { lanes.store(gx + px * g.stride_w * g.c + c, sum); });
-  }
-}
-
 }  // namespace
 
 void conv2d_grad_input_dense(const Call& call) {
@@ -155,18 +135,17 @@ void conv2d_grad_input_dense(const Call& call) {
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const std::int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
-    if (!p.depthwise)
-      for_each_class(p, [&](std::int64_t, std::int64_t, const Taps& h, const Taps& w, std::int64_t before) {
-        const Range mine = part(panels, thread, team);
-        const std::int64_t at = panels * before * p.kg * panel;
-        for (std::int64_t i = mine.begin; i < mine.end; ++i)
-          pack_class(p, input<float>(call, 1), h, w, i, packed + at + i * h.count * w.count * p.kg * panel);
-      });
+    for_each_class(p, [&](std::int64_t, std::int64_t, const Taps& h, const Taps& w, std::int64_t before) {
+      const Range mine = part(panels, thread, team);
+      const std::int64_t at = panels * before * p.kg * panel;
+      for (std::int64_t i = mine.begin; i < mine.end; ++i)
+        pack_class(p, input<float>(call, 1), h, w, i, packed + at + i * h.count * w.count * p.kg * panel);
+    });
 #pragma omp barrier
     float* scratch = work + p.scratch_at + thread * p.scratch_each;
     Gradients dz{input<float>(call, 0), lies_there(p), {scratch, frame}};
     float* z = scratch + p.images_block * frame;
-    const bool by_panel = !p.depthwise && units < 4 * team && panels >= team;
+    const bool by_panel = units < 4 * team && panels >= team;
     const Range mine = by_panel ? Range{0, units} : part(units, thread, team);
     const Range which = by_panel ? part(panels, thread, team) : Range{0, panels};
     for (std::int64_t begin = mine.begin; begin < mine.end; begin += p.unit_block) {
@@ -174,11 +153,7 @@ void conv2d_grad_input_dense(const Call& call) {
       if (!dz.in_place)
         dz.held.hold({begin / g.h, (end - 1) / g.h + 1}, [&](std::int64_t n, float* to) { place_dz(p, call, n, to); });
       const Block block{p, call, packed, dz, {begin, end}, z};
-      if (p.depthwise)
-        for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t) {
-          run_class_depthwise(block, input<float>(call, 1), ry, rx, h, w);
-        });
-      for (std::int64_t i = which.begin; !p.depthwise && i < which.end; ++i)
+      for (std::int64_t i = which.begin; i < which.end; ++i)
         for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t before) {
           run_class(block, ry, rx, h, w, packed + (panels * before + i * h.count * w.count) * p.kg * panel, i);
         });

@@ -1,25 +1,10 @@
 // The register tile of the direct convolutions: up to 14 (6 with 16 registers) neighbouring pixels times two vectors of
 // outputs, one FMA chain each over the terms of a window.
 #pragma once
-#include "kernels/cpu/micro/conv2d.hpp"
+#include "kernels/cpu/micro/conv2d_end.hpp"
 
 namespace tenon::cpu::TENON_ISA {
 namespace {
-
-/// Where the sums of a panel go, and what happens to them on the way.
-struct TileEnd {
-  float* z;             // first pixel
-  std::int64_t step;    // floats between pixels
-  const float* bias{};  // added, where there is one
-  bool relu{};
-
-  TENON_MEMBER TileEnd from(std::int64_t pixel) const { return {z + pixel * step, step, bias, relu}; }
-  /// Asks for the lines of some pixels before they are computed: they are far apart, and no hardware guesses them.
-  TENON_MEMBER void fetch(std::int64_t pixels) const {
-    for (std::int64_t i = 0; i < pixels; ++i)
-      for (int j = 0; j < panel; j += 16) __builtin_prefetch(z + i * step + j, 1);
-  }
-};
 
 /// One tile: pixels [0, pixels) from `x` at distance `step`, over terms [begin, end). Terms lie in memory as runs.
 struct TileArgs {

@@ -1,21 +1,11 @@
 // Packing for gemm.cpp: tiles of rows of a and panels of columns of b, so that the inner loop reads both from start to
 // end. Where b's columns lie along k (a transposed matrix), squares of width x width turn in registers.
 #pragma once
+#include "kernels/cpu/micro/gemm_chain.hpp"
 #include "kernels/cpu/micro/transpose.hpp"
 
 namespace tenon::cpu::TENON_ISA {
 namespace {
-
-/// Rows in tiles whose heights differ by at most one, so that the last one is not a sliver.
-struct Tiles {
-  Range rows;
-  std::int64_t count, height, taller;  // the first `taller` tiles have one row more
-  TENON_MEMBER std::int64_t begin(std::int64_t t) const { return rows.begin + t * height + smaller(t, taller); }
-};
-TENON_INLINE Tiles tiles_of(Range rows) {
-  const std::int64_t count = blocks_of(rows.size(), tile_height);
-  return {rows, count, rows.size() / count, rows.size() % count};
-}
 
 /// Tiles `which` of a over `terms`, to: [k][rows of the tile] where rows are neighbours in memory, else
 /// [row][a_stride].

@@ -17,7 +17,9 @@ namespace tenon::cpu {
   /* GemmGeometry       */ X(gemm)                                                     \
   /* Conv2dPlan         */ X(conv2d_direct) X(conv2d_depthwise) X(conv2d_winograd)     \
                            X(conv2d_grad_input) X(conv2d_grad_input_dense)             \
-                           X(conv2d_grad_filter)                                       \
+                           X(conv2d_grad_filter) X(conv2d_grad_filter_dense)           \
+                           X(conv2d_grad_filter_depthwise)                             \
+                           X(conv2d_grad_input_depthwise)                              \
                            X(conv2d_one_channel) X(conv2d_grad_filter_one_channel)     \
   /* FmaGeometry        */ X(fma_peak)
 // clang-format on
