@@ -193,8 +193,8 @@ class RunView {
   /// From the manifest of a run that has ended; of a running one from the folder as it is.
   [[nodiscard]] std::vector<FileEntry> files() const;
   [[nodiscard]] std::vector<std::string> get_file_names() const;
-  /// Copies one of the run's files and verifies its SHA-256 where the manifest has it. Throws UsageError that lists the
-  /// files, IoError.
+  /// Copies one of the run's files, named as in Run::register_model, and verifies its SHA-256 where the manifest has it.
+  /// Throws UsageError that lists the files, IoError.
   void download_file(const std::string& name, const std::string& to) const;
   /// Reads what was appended since; true if there was anything.
   bool refresh();
