@@ -15,6 +15,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from needs import give_up
+
 os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true", GIT_PYTHON_REFRESH="quiet")
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
     os.environ.pop(name, None)
@@ -27,8 +29,7 @@ try:
     import sqlalchemy  # noqa: F401
     from mlflow.tracking import MlflowClient
 except ImportError as error:
-    print(f"skipped: Python package mlflow is not there ({error}); scripts/setup_python.sh installs it")
-    sys.exit(1 if os.environ.get("TENON_REQUIRE_PYTHON") == "1" else 77)
+    give_up(error)
 
 PROGRAM, TENON = sys.argv[1], (sys.argv + [None])[2]
 LARGEST = sys.float_info.max

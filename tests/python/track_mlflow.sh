@@ -3,8 +3,6 @@
 # a run's log says. Exit status 77 (skipped) where Python lacks the package; with TENON_REQUIRE_PYTHON=1 that is a failure.
 set -euo pipefail
 folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# What scripts/setup_python.sh made, if it did.
-python=$folder/../../build/python/bin/python
-if [[ -n ${TENON_PYTHON:-} ]]; then python=$TENON_PYTHON; fi
-if [[ ! -x $python ]]; then python=python3; fi
+# shellcheck source-path=SCRIPTDIR source=python.sh
+source "$folder/python.sh"
 exec "$python" "$folder/track_mlflow.py" "$@"

@@ -9,16 +9,15 @@ import os
 import struct
 import sys
 
+from needs import give_up
+
 try:
     import numpy as np
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams import api_pb2, metadata
     from tensorboard.util import tensor_util
 except ImportError as reason:
-    if os.environ.get("TENON_REQUIRE_PYTHON") == "1":
-        sys.exit(f"[track_tensorboard] expected the Python package tensorboard (scripts/setup_python.sh): {reason}")
-    print(f"skipped: {reason}")
-    sys.exit(77)
+    give_up(reason)
 
 ODD = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
