@@ -5,10 +5,10 @@ set -euo pipefail
 usage() {
   cat <<'TEXT'
 Usage: scripts/setup_python.sh [FOLDER]
-Installs TensorBoard, the parts of MLflow that its server needs, Hugging Face's safetensors and html5lib from PyPI into a
-virtual environment in FOLDER (default: build/python). When it is there it does nothing. What the network fails to give is
-asked for again after a pause, three times in all. Where it cannot be installed, the tests that need it skip, and this
-script says so; with TENON_REQUIRE_PYTHON=1 it fails, and so do those tests (`.ci/run` sets it).
+Installs TensorBoard, the parts of MLflow that its server needs, Hugging Face's safetensors and html5lib from PyPI
+into a virtual environment in FOLDER (default: build/python). When it is there it does nothing. What the network fails
+to give is asked for again after a pause, three times in all. Where it cannot be installed, the tests that need it
+skip, and this script says so; with TENON_REQUIRE_PYTHON=1 it fails, and so do those tests (`.ci/run` sets it).
 Exit status: 0 there or not needed, 1 could not be installed, 2 wrong usage.
 TEXT
 }
@@ -20,8 +20,8 @@ esac
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 folder=${1:-$root/build/python}
 packages=("tensorboard>=2.16,<3" "mlflow-skinny>=3,<4" safetensors html5lib)
-# mlflow asks for scikit-learn, pyarrow, matplotlib and more, 1 GB that its tracking server does without: what that one does
-# need is named here, and mlflow itself is installed without what it asks for, in the version of mlflow-skinny.
+# mlflow asks for scikit-learn, pyarrow, matplotlib and more, 1 GB that its tracking server does without: what that one
+# does need is named here, and mlflow itself is installed without what it asks for, in the version of mlflow-skinny.
 packages+=(mlflow-tracing Flask Flask-CORS alembic graphene "sqlalchemy<3" pandas numpy huey cryptography aiohttp)
 
 there() {
@@ -29,7 +29,8 @@ there() {
 import tensorboard.backend.event_processing.event_accumulator
 import flask, html5lib, mlflow.store.db.utils, safetensors.numpy, sqlalchemy
 from importlib.metadata import version
-print("Python packages:", ", ".join(f"{name} {version(name)}" for name in ("tensorboard", "mlflow", "safetensors", "html5lib")))
+names = ("tensorboard", "mlflow", "safetensors", "html5lib")
+print("Python packages:", ", ".join(f"{name} {version(name)}" for name in names))
 PYTHON
 }
 give_up() {
@@ -57,5 +58,6 @@ echo "Installing ${packages[*]} into $folder"
 # An environment left half made is made anew.
 python3 -m venv --clear "$folder" || give_up "python3 -m venv failed (package python3-venv)"
 install "${packages[@]}"
-install --no-deps "mlflow==$("$folder/bin/python" -c 'from importlib.metadata import version; print(version("mlflow-skinny"))')"
+version=$("$folder/bin/python" -c 'from importlib.metadata import version; print(version("mlflow-skinny"))')
+install --no-deps "mlflow==$version"
 there || give_up "the packages were installed, but cannot be imported"
