@@ -143,12 +143,12 @@ std::vector<std::string> RunView::get_file_names() const {
 }
 
 void RunView::download_file(const std::string& wanted, const std::string& to) const {
-  const std::string name = file_of_run(*this, wanted);
+  const std::string found = file_of_run(*this, wanted);
   std::string expected;
   if (status != Status::running)
     for (const FileEntry& file : read_manifest(folder).value_or(std::vector<FileEntry>()))
-      if (file.name == name) expected = file.sha256;
-  copy_file(folder + "/" + name, to, expected);
+      if (file.name == found) expected = file.sha256;
+  copy_file(folder + "/" + found, to, expected);
 }
 
 void remove_run(const RunView& run) {
