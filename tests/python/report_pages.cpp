@@ -14,8 +14,11 @@ using namespace tenon::track;
 
 /// Everything that a page shows, with `text` wherever a user's word stands.
 void log_everything(Run& run, const std::string& text) {
-  std::vector<double> losses;
-  for (int i = 0; i < 3'000; ++i) losses.push_back(2.3 * std::exp(-i / 300.) + 1e-2 * std::sin(i * 0.7));
+  std::vector<double> losses(3'000);
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    const auto step = static_cast<double>(i);
+    losses[i] = 2.3 * std::exp(-step / 300) + 1e-2 * std::sin(step * 0.7);
+  }
   run.log("step/" + text, losses);
   run.log("epoch/" + text, std::vector<double>{2, 1, 0.5});
   run.log("epoch/val_" + text, std::vector<double>{2, 1.5, 1});

@@ -8,8 +8,8 @@
 
 namespace tenon::track::tensorboard {
 
-/// `bytes` as text that Markdown leaves as it is, in a cell of a table too. Behind
-/// `most` bytes it ends, with a whole character and an ellipsis.
+/// `bytes` as text that Markdown leaves as it is, in a cell of a table too. Behind `most` bytes it ends, with a whole
+/// character and an ellipsis.
 [[nodiscard]] std::string plain(std::string_view bytes, std::size_t most = 4096);
 /// Two columns under a header.
 [[nodiscard]] std::string table_of(std::string_view first, std::string_view second, const Pairs& rows);
