@@ -1,6 +1,7 @@
-# Installs the library, its headers, the CMake package and the pkg-config file. To be included after the static library
-# `tenon` is complete: what the package files ask of a user is read from what the target links, so they cannot disagree.
-# What only the build needs (header-only libraries, warnings) is linked as $<BUILD_INTERFACE:...> and asked of nobody.
+# Installs the library, its headers, the CMake package and the pkg-config files: `tenon`, and run tracking alone, which asks
+# for less. To be included after the static libraries are complete: what the package files ask of a user is read from what
+# the targets link, so they cannot disagree. What only the build needs (header-only libraries, warnings) is linked as
+# $<BUILD_INTERFACE:...> and asked of nobody.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -9,34 +10,46 @@ if(NOT TENON_INSTALL)
   return()
 endif()
 
-get_target_property(tenon_links tenon INTERFACE_LINK_LIBRARIES)
-string(REGEX REPLACE "\\$<BUILD_INTERFACE:[^>]*>" "" tenon_links "${tenon_links}")
-
-set(TENON_FIND_DEPENDENCIES "")  # lines of tenon-config.cmake
-set(TENON_PC_REQUIRES "")        # modules of tenon.pc
-set(TENON_PC_LIBS "")            # further link flags of tenon.pc
-
 # One line a library that Tenon may link: its CMake target, how to find it, its pkg-config module, its link flags.
 macro(tenon_dependency target find_line module flags)
-  if(tenon_links MATCHES "${target}")
-    string(APPEND TENON_FIND_DEPENDENCIES "find_dependency(${find_line})\n")
-    string(APPEND TENON_PC_REQUIRES " ${module}")
-    string(APPEND TENON_PC_LIBS " ${flags}")
+  if(links MATCHES "${target}")
+    string(APPEND ${prefix}_FIND_DEPENDENCIES "find_dependency(${find_line})\n")
+    string(APPEND ${prefix}_PC_REQUIRES " ${module}")
+    string(APPEND ${prefix}_PC_LIBS " ${flags}")
   endif()
 endmacro()
-tenon_dependency("OpenMP::OpenMP_CXX" "OpenMP COMPONENTS CXX" "" "${OpenMP_CXX_FLAGS}")
-tenon_dependency("Threads::Threads" "Threads" "" "-pthread")
-tenon_dependency("ZLIB::ZLIB" "ZLIB" "zlib" "")
-tenon_dependency("fmt::fmt" "fmt" "fmt" "")
-tenon_dependency("nlohmann_json::nlohmann_json" "nlohmann_json" "nlohmann_json" "")
-tenon_dependency("CLI11::CLI11" "CLI11" "CLI11" "")
-tenon_dependency("CURL::libcurl" "CURL" "libcurl" "")
+
+# What a target links: <name>_FIND_DEPENDENCIES (lines of tenon-config.cmake), <name>_PC_REQUIRES (modules of a pkg-config
+# file) and <name>_PC_LIBS (its further link flags).
+macro(tenon_dependencies name target)
+  get_target_property(links ${target} INTERFACE_LINK_LIBRARIES)
+  string(REGEX REPLACE "\\$<BUILD_INTERFACE:[^>]*>" "" links "${links}")
+  set(prefix ${name})
+  set(${name}_FIND_DEPENDENCIES "")
+  set(${name}_PC_REQUIRES "")
+  set(${name}_PC_LIBS "")
+  tenon_dependency("OpenMP::OpenMP_CXX" "OpenMP COMPONENTS CXX" "" "${OpenMP_CXX_FLAGS}")
+  tenon_dependency("Threads::Threads" "Threads" "" "-pthread")
+  tenon_dependency("ZLIB::ZLIB" "ZLIB" "zlib" "")
+  tenon_dependency("fmt::fmt" "fmt" "fmt" "")
+  tenon_dependency("nlohmann_json::nlohmann_json" "nlohmann_json" "nlohmann_json" "")
+  tenon_dependency("CLI11::CLI11" "CLI11" "CLI11" "")
+  tenon_dependency("CURL::libcurl" "CURL" "libcurl" "")
+endmacro()
+tenon_dependencies(TENON tenon)
+tenon_dependencies(TENON_TRACK tenon_track)
 if(CMAKE_DL_LIBS)
   string(APPEND TENON_PC_LIBS " -l${CMAKE_DL_LIBS}")
 endif()
 
 install(
-  TARGETS tenon tenon_track tenon_files
+  TARGETS tenon_track tenon_files
+  EXPORT tenon-track-targets
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT tenon
+  INCLUDES
+  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(
+  TARGETS tenon
   EXPORT tenon-targets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT tenon
   INCLUDES
@@ -53,11 +66,13 @@ if(TARGET tenon_cuda)
 endif()
 
 set(tenon_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/tenon)
-install(
-  EXPORT tenon-targets
-  NAMESPACE tenon::
-  DESTINATION ${tenon_cmake_dir}
-  COMPONENT tenon)
+foreach(export tenon tenon-track)
+  install(
+    EXPORT ${export}-targets
+    NAMESPACE tenon::
+    DESTINATION ${tenon_cmake_dir}
+    COMPONENT tenon)
+endforeach()
 configure_package_config_file(
   ${CMAKE_CURRENT_LIST_DIR}/tenon-config.cmake.in ${PROJECT_BINARY_DIR}/package/tenon-config.cmake
   INSTALL_DESTINATION ${tenon_cmake_dir}
@@ -70,14 +85,20 @@ install(
   DESTINATION ${tenon_cmake_dir}
   COMPONENT tenon)
 
-# The pkg-config file finds its prefix from where it lies, so that an installed tree can be moved.
+# The pkg-config files find their prefix from where they lie, so that an installed tree can be moved.
 file(RELATIVE_PATH TENON_PC_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 string(REGEX REPLACE "/$" "" TENON_PC_PREFIX "${TENON_PC_PREFIX}")
-string(REGEX REPLACE " +" " " TENON_PC_LIBS "${TENON_PC_LIBS}")
-string(REGEX REPLACE " +" " " TENON_PC_REQUIRES "${TENON_PC_REQUIRES}")
-string(STRIP "${TENON_PC_REQUIRES}" TENON_PC_REQUIRES)
-configure_file(${CMAKE_CURRENT_LIST_DIR}/tenon.pc.in ${PROJECT_BINARY_DIR}/package/tenon.pc @ONLY)
-install(
-  FILES ${PROJECT_BINARY_DIR}/package/tenon.pc
-  DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
-  COMPONENT tenon)
+foreach(prefix TENON TENON_TRACK)
+  foreach(list LIBS REQUIRES)
+    string(REGEX REPLACE " +" " " ${prefix}_PC_${list} "${${prefix}_PC_${list}}")
+  endforeach()
+  string(STRIP "${${prefix}_PC_REQUIRES}" ${prefix}_PC_REQUIRES)
+  string(REGEX REPLACE " $" "" ${prefix}_PC_LIBS "${${prefix}_PC_LIBS}")
+endforeach()
+foreach(module tenon tenon-track)
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/${module}.pc.in ${PROJECT_BINARY_DIR}/package/${module}.pc @ONLY)
+  install(
+    FILES ${PROJECT_BINARY_DIR}/package/${module}.pc
+    DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
+    COMPONENT tenon)
+endforeach()

@@ -35,7 +35,7 @@ if [[ $purpose == cross ]]; then
   libraries=()
 fi
 if [[ $purpose == test ]]; then
-  programs+=("pkg-config=pkg-config" "python3=python3")
+  programs+=("pkg-config=pkg-config" "python3=python3" "tidy=tidy")
   libraries+=(catch2 libbenchmark-dev)
   # Debian's python3 comes without what makes virtual environments.
   python3 -c 'import ensurepip' 2>/dev/null || libraries+=(python3-venv)

@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,8 @@ LIVE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u
 
 
 def environment(**more):
-    kept = {k: v for k, v in os.environ.items() if k not in ("TENON_RUNS", "TENON_MODELS", "NO_COLOR")}
+    kept = {k: v for k, v in os.environ.items() if k not in ("TENON_RUNS", "TENON_MODELS", "NO_COLOR") and
+            not k.startswith("MLFLOW_") and k.lower() not in ("http_proxy", "all_proxy")}
     return {**kept, "TERM": "xterm", **more}
 
 
@@ -80,7 +82,7 @@ def fine(what, result):
 
 
 def help_and_errors(root):
-    commands = [("runs", c) for c in ("ls", "show", "diff", "metrics", "files", "rm")]
+    commands = [("runs", c) for c in ("ls", "show", "diff", "metrics", "files", "sync", "rm")]
     commands += [("models", c) for c in ("ls", "show", "register", "get", "alias")] + [("watch",), ("runs",), ("models",), ()]
     for command in commands:
         out = fine(f"{' '.join(command)} --help", tenon(*command, "--help"))
@@ -267,6 +269,37 @@ def watching(root, done, failed):
     run.wait(timeout=20)
 
 
+def syncing(root, done):
+    """What tests/python/track_mlflow.py, which has a server, does not see."""
+    def refused(what, code, message, *words):
+        result = tenon("runs", "sync", *words, "--root", root)
+        expect(f"runs sync: {what}", result, code, message)
+        check(f"runs sync: {what}: nothing was kept", not (done / "mlflow.json").exists())
+        return result
+
+    refused("no server", 2, "expected --mlflow-uri or MLFLOW_TRACKING_URI", done.name)
+    refused("no such run", 2, "'nothing' is no run under", "nothing", "--mlflow-uri", "http://127.0.0.1:9")
+    refused("no run", 2, "expected RUN", "--mlflow-uri", "http://127.0.0.1:9")
+    refused("a model without a file", 2, "--register and --file together, found only --register", done.name, "--mlflow-uri",
+            "http://127.0.0.1:9", "--register", "net")
+    refused("an alias of nothing", 2, "expected --register", done.name, "--mlflow-uri", "http://127.0.0.1:9", "--alias", "x")
+    if "libcurl" in refused("no http", 2, "expected", done.name, "--mlflow-uri", "mlruns").stderr.decode():
+        return  # a build that knows no servers
+    refused("an odd URI", 2, "expected a server such as http://host:5000", done.name, "--mlflow-uri", "ftp://x")
+    refused("no such file", 2, "found 'none'; its files: outputs/weights.safetensors", done.name, "--mlflow-uri",
+            "http://127.0.0.1:9", "--register", "net", "--file", "none")
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        started = time.time()
+        refused("a server that does not answer", 5, uri + r": .*\(after 2 attempts\)", done.name, "--mlflow-uri", uri,
+                "--attempts", 2)
+        check("runs sync: an error in time", time.time() - started < 20)
+        by_variable = subprocess.run([TENON, "runs", "sync", str(done), "--attempts", "1"], capture_output=True,
+                                     env=environment(MLFLOW_TRACKING_URI=uri), timeout=60)
+        expect("runs sync: the server by MLFLOW_TRACKING_URI", by_variable, 5, uri)
+
+
 def removing(root, done, other):
     expect("runs rm without a terminal", tenon("runs", "rm", done.name, "--root", root), 2, "expected --yes")
     expect("runs rm of one that is not", tenon("runs", "rm", done.name, "nothing", "--yes", "--root", root), 2, "nothing")
@@ -299,6 +332,7 @@ def main():
         colours(root)
         watching(root, done, failed)
         odd_names(root)
+        syncing(root, done)
         removing(root, done, other)
     print(f"{len(FAILURES)} failures")
     return 1 if FAILURES else 0

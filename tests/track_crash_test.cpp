@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <functional>
 #include <set>
@@ -31,6 +32,20 @@ namespace {
 
 /// Appends bytes, as a damaged disk or a crash in the middle of a write would leave them.
 void append(const std::string& path, const std::string& bytes) { write_file(path, read_file(path) + bytes); }
+
+/// Seconds: of the clock on the wall, and of the processor, for this process and for the system on its behalf.
+struct Spent {
+  double wall = 0, processor = 0;
+  [[nodiscard]] std::string text() const { return fmt::format("{:.2f} ({:.2f})", wall, processor); }
+};
+template <class F>
+Spent spent_on(F&& work) {
+  const auto from = std::chrono::steady_clock::now();
+  const std::clock_t begun = std::clock();
+  work();
+  const double processor = static_cast<double>(std::clock() - begun) / CLOCKS_PER_SEC;
+  return {std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count(), processor};
+}
 
 }  // namespace
 
@@ -307,38 +322,33 @@ TEST_CASE("threads may share a run", "[track]") {
   CHECK(view.metric("shared")->points.back().step == 3999);
 }
 
-TEST_CASE("a million calls of log", "[track][speed]") {
+TEST_CASE("a million calls of log take at most 2 s of the processor", "[track][speed]") {
   const TempFolder folder;
   Run run = Experiment("speed", {folder / "runs"}).start_run();
-  using Clock = std::chrono::steady_clock;
-  const auto seconds = [](Clock::time_point from) {
-    return std::chrono::duration<double>(Clock::now() - from).count();
-  };
   const int count = 1'000'000;
-  Clock::time_point from = Clock::now();
-  for (int i = 0; i < count; ++i) run.log("loss", 1.0 / (i + 1));
-  const double scalars = seconds(from);
-  from = Clock::now();
-  for (int i = 0; i < count / 4; ++i) {
-    const Run::Value values[] = {{"a", 1.0 / (i + 1)}, {"b", 0.5}, {"c", 3.0}, {"d", 0.1}};
-    run.log_steps(i, values);
-  }
-  const double blocks = seconds(from);
-  from = Clock::now();
-  const std::vector<double> list(count, 1.0 / 3);
-  run.log("list", list);
-  const double lists = seconds(from);
+  const Spent scalars = spent_on([&] {
+    for (int i = 0; i < count; ++i) run.log("loss", 1.0 / (i + 1));
+  });
+  const Spent blocks = spent_on([&] {
+    for (int i = 0; i < count / 4; ++i) {
+      const Run::Value values[] = {{"a", 1.0 / (i + 1)}, {"b", 0.5}, {"c", 3.0}, {"d", 0.1}};
+      run.log_steps(i, values);
+    }
+  });
+  const Spent lists = spent_on([&] { run.log("list", std::vector<double>(count, 1.0 / 3)); });
   run.complete();
-  from = Clock::now();
-  const RunView view = RunView::open(run.folder());
-  const double reading = seconds(from);
+  RunView view;
+  const Spent reading = spent_on([&] { view = RunView::open(run.folder()); });
   CHECK(view.metric("loss")->points.size() == count);
   CHECK(view.metric("a")->points.size() == count / 4);
   CHECK(view.metric("list")->points.size() == count);
   fmt::print(
-      "1,000,000 values: log {:.2f} s, log_steps by fours {:.2f} s, a list {:.2f} s; reading all {:.2f} s, "
-      "{:.0f} MB\n",
-      scalars, blocks, lists, reading,
+      "1,000,000 values, seconds of the clock (of the processor): log {}, log_steps by fours {}, a list {}; "
+      "reading all {}, {:.0f} MB\n",
+      scalars.text(), blocks.text(), lists.text(), reading.text(),
       static_cast<double>(std::filesystem::file_size(run.folder() + "/log.jsonl")) / 1e6);
-  CHECK(scalars < 20);  // 2 s on a machine that does nothing else; the bound leaves room for one that does
+  // Other processes and the disk lengthen the clock's time, hardly the processor's.
+#if defined(NDEBUG) && !defined(TENON_SANITIZED)
+  CHECK(scalars.processor <= 2);
+#endif
 }

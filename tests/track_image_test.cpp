@@ -73,6 +73,10 @@ TEST_CASE("images are kept as PNG", "[track]") {
   CHECK(view.images[0].caption == "7, taken for 1");
   CHECK(view.images[0].step == 2);
   CHECK(view.images[0].file == "images/mistake-2.png");
+  // As the lines of the log say, which have had it from the first.
+  CHECK(view.images[0].time >= view.started);
+  CHECK(view.images[1].time >= view.images[0].time);
+  CHECK(view.images[1].time == view.last_written);
   const Png colour = decode(read_file(run.folder() + "/" + view.images[0].file));
   CHECK((colour.width == 7 && colour.height == 5 && colour.channels == 3));
   CHECK(colour.pixels == pixels);
@@ -91,6 +95,7 @@ TEST_CASE("a confusion matrix comes back", "[track]") {
   run.log_confusion("test", labels, std::vector<std::int64_t>{10, 2, 3, 1LL << 60});
   const RunView view = RunView::open(run.folder());
   REQUIRE(view.confusions.size() == 1);
+  CHECK(view.confusions[0].time == view.last_written);
   CHECK(view.confusions[0].name == "test");
   CHECK(view.confusions[0].labels == labels);
   CHECK(view.confusions[0].counts == std::vector<std::int64_t>{10, 2, 3, 1LL << 60});

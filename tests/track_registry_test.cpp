@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <filesystem>
 #include <limits>
 #include <set>
 
@@ -72,6 +73,26 @@ TEST_CASE("models have versions, aliases, and the run that they are from", "[tra
   CHECK(registry.register_model("own", folder / "elsewhere").run_id.empty());
   const test::Env env("TENON_MODELS", (folder / "models").c_str());
   CHECK(Registry().get("own").id == "own:1");
+}
+
+TEST_CASE("a name of the run comes before one in outputs/, and both before a path", "[track][registry]") {
+  const TempFolder folder;
+  Run run = Experiment("names", {folder / "runs"}).start_run();
+  std::filesystem::create_directory(run.outputs() + "/outputs");
+  write_file(run.outputs() + "/a", "outer");
+  write_file(run.outputs() + "/outputs/a", "inner");
+  run.complete();
+  const RunView view = RunView::open(run.folder());
+  const std::string copy = folder / "copy";
+  for (const auto& [name, content] : Pairs{{"outputs/a", "outer"},
+                                           {"a", "outer"},
+                                           {"outputs/outputs/a", "inner"},
+                                           {run.outputs() + "/outputs/a", "inner"},
+                                           {run.outputs() + "/../outputs/a", "outer"}}) {
+    view.download_file(name, copy);
+    CHECK(read_file(copy) == content);
+    CHECK(read_file(run.register_model("m", name).path) == content);
+  }
 }
 
 TEST_CASE("8 processes register 100 versions each: dense and unique", "[track][registry]") {

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "lib/track/tensorboard/event.hpp"
+#include "lib/track/tensorboard/markdown.hpp"
 #include "lib/track/tensorboard/record.hpp"
 #include "lib/track/tensorboard/wire.hpp"
 #include "tenon/error.hpp"
@@ -155,6 +156,49 @@ TEST_CASE("tensorboard: a writer follows a run into one file", "[tensorboard]") 
   const std::vector<std::string> found = records(read_file(next));
   CHECK(found.size() == 2 + 5 + 2 + 3);
   CHECK(found[1].ends_with(bytes_of({0x10, 0, 0x3a, 2, 0x08, 1})));  // the restart, at step 0
+}
+
+TEST_CASE("tensorboard: text stays text in a table", "[tensorboard]") {
+  CHECK(plain("0.001 a-b_c") == "0.001 a-b&#95;c");
+  CHECK(plain("<b>|*x*|`\\") == "&#60;b&#62;&#124;&#42;x&#42;&#124;&#96;&#92;");
+  CHECK(plain("a\nb\x7f\xff") == "a b \xf4\x8f\xbf\xbf");
+  CHECK(plain("\xc3\xa9\xc3\xa9", 2) == "\xc3\xa9…");  // no half characters
+  CHECK(plain("\xc3\xa9\xc3\xa9", 3) == "\xc3\xa9\xc3\xa9");
+  CHECK(table_of("tag", "value", {{"a|b", ""}}) == "| tag | value |\n| --- | --- |\n| a&#124;b |  |\n");
+  CHECK(table_of(ConfusionEntry{"c", {"x", "*"}, {1, 2, 3, -4}}) ==
+        "| true \\\\ predicted | x | &#42; |\n|---|---:|---:|\n| x | 1 | 2 |\n| &#42; | 3 | -4 |\n");
+  CHECK(table_of(ConfusionEntry{"c", {"x", "y"}, {1}}) == "2 labels with 1 counts make no table.");
+}
+
+TEST_CASE("tensorboard: captions, confusion matrices and tags are texts under names of their own", "[tensorboard]") {
+  TempFolder folder;
+  Run run = Experiment("texts", {.root = folder.str()}).start_run({.tags = {{"owner", "me"}}});
+  RunView view = RunView::open(run.folder());
+  TensorboardWriter writer(view);
+  CHECK(writer.write(view) == 0);
+  const auto events = [&] { return records(read_file(writer.path())); };
+  CHECK(count_of(events(), "| owner | me |") == 1);
+  CHECK(writer.write(view) == 0);
+  CHECK(events().size() == 2);  // nothing new, nothing written
+
+  const std::vector<std::uint8_t> pixels(4, 0);
+  run.log("confusion/c", 1);
+  run.log_image("tags", pixels, 2, 2, 1, 3, "a caption");
+  run.log_image("tags", pixels, 2, 2, 1, 4);
+  const std::vector<std::string> labels{"only"};
+  for (std::int64_t i = 0; i < 2; ++i) run.log_confusion("c", labels, std::vector<std::int64_t>{i});
+  run.tag("owner", "you");
+  REQUIRE(view.refresh());
+  CHECK(writer.write(view) == 3);
+  const auto found = events();
+  CHECK(found.size() == 2 + 1 + 2 + 1 + 2 + 1);
+  CHECK(count_of(found, "a caption") == 1);
+  CHECK(count_of(found, "tags/captions") == 1);
+  CHECK(count_of(found, "confusion/c/text") == 2);
+  CHECK(count_of(found, "| owner | you |") == 1);
+  CHECK(count_of(found, "tags/text") == 1);
+  CHECK(writer.write(view) == 0);
+  CHECK(events().size() == found.size());
 }
 
 TEST_CASE("tensorboard: a writer that wrote nothing leaves nothing", "[tensorboard]") {

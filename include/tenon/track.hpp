@@ -51,10 +51,11 @@ struct FileEntry {
   std::string sha256;  // 64 hex digits
 };
 
-/// An image that was logged: PNG file relative to the run's folder.
+/// An image that was logged: PNG file relative to the run's folder. `time` as in Point.
 struct ImageEntry {
   std::string name, file, caption;
   std::int64_t step = 0;
+  std::int64_t time = 0;
 };
 
 /// A square table of counts, rows are what is true, columns what was predicted.
@@ -62,6 +63,7 @@ struct ConfusionEntry {
   std::string name;
   std::vector<std::string> labels;
   std::vector<std::int64_t> counts;  // [labels, labels]
+  std::int64_t time = 0;             // as in Point
 };
 
 using Pairs = std::vector<std::pair<std::string, std::string>>;  // in the order given; a later one of a name replaces
@@ -193,8 +195,8 @@ class RunView {
   /// From the manifest of a run that has ended; of a running one from the folder as it is.
   [[nodiscard]] std::vector<FileEntry> files() const;
   [[nodiscard]] std::vector<std::string> get_file_names() const;
-  /// Copies one of the run's files and verifies its SHA-256 where the manifest has it. Throws UsageError that lists the
-  /// files, IoError.
+  /// Copies one of the run's files, named as in Run::register_model, and verifies its SHA-256 where the manifest has it.
+  /// Throws UsageError that lists the files, IoError.
   void download_file(const std::string& name, const std::string& to) const;
   /// Reads what was appended since; true if there was anything.
   bool refresh();

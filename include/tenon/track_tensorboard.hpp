@@ -1,5 +1,6 @@
 // A run for TensorBoard: event files in <run>/tensorboard/, which `tensorboard --logdir runs` finds by itself.
-// TensorBoard keeps 1,000 points of a metric unless told otherwise: --samples_per_plugin scalars=100000,images=1000.
+// TensorBoard keeps 1,000 points of a metric, 10 images and 100 texts of a tag unless told otherwise:
+// --samples_per_plugin scalars=100000,images=1000,text=1000.
 #pragma once
 #include <cstddef>
 #include <memory>
@@ -9,14 +10,15 @@
 
 namespace tenon::track {
 
-/// Follows a run into one event file: metrics (as 32-bit floats, which is all that TensorBoard has), images, and what
-/// its page of hyper-parameters shows.
+/// Follows a run into one event file: metrics (as 32-bit floats, which is all that TensorBoard has), images, what its page
+/// of hyper-parameters shows, and as texts: captions (<image>/captions), tables of log_confusion (confusion/<name>, a step
+/// for each of one name) and the run's tags (tags, a step for each time that they were found changed).
 ///
 ///   TensorboardWriter writer(view);
 ///   do writer.write(view); while (... view.refresh() ...);
 ///
 /// The file is complete by itself: the first write() starts at the run's first point and then removes the files of
-/// earlier writers, so that no point shows twice. The tables of log_confusion and captions have no place there.
+/// earlier writers, so that no point shows twice.
 class TensorboardWriter {
  public:
   /// Starts the file. Throws IoError, and UsageError while another writer follows the same run.

@@ -13,6 +13,7 @@ namespace tenon::cli {
 using Action = std::function<int()>;  // returns the exit code
 
 void add_runs(::CLI::App& app, Action& action);
+void add_sync(::CLI::App& runs, Action& action);  // one of its commands
 void add_models(::CLI::App& app, Action& action);
 void add_watch(::CLI::App& app, Action& action);
 

@@ -150,14 +150,15 @@ Json whole_json_of(const RunView& run) {
     images.push_back(Json::object({{"name", json_text(i.name)},
                                    {"file", json_text(i.file)},
                                    {"step", i.step},
+                                   {"time", i.time},
                                    {"caption", json_text(i.caption)}}));
   json["images"] = std::move(images);
   Json confusions = Json::array();
   for (const track::ConfusionEntry& c : run.confusions) {
     Json labels = Json::array();
     for (const std::string& label : c.labels) labels.push_back(json_text(label));
-    confusions.push_back(
-        Json::object({{"name", json_text(c.name)}, {"labels", std::move(labels)}, {"counts", c.counts}}));
+    confusions.push_back(Json::object(
+        {{"name", json_text(c.name)}, {"time", c.time}, {"labels", std::move(labels)}, {"counts", c.counts}}));
   }
   json["confusions"] = std::move(confusions);
   json["files"] = json_of_files(run.files());

@@ -7,6 +7,7 @@
 #include "lib/cli/commands.hpp"
 #include "lib/cli/text.hpp"
 #include "lib/track/places.hpp"
+#include "lib/track/run_file.hpp"
 #include "tenon/error.hpp"
 
 namespace tenon::cli {
@@ -85,21 +86,10 @@ int show(const ModelFlags& f) {
   return 0;
 }
 
-/// The run's file that `file` means: by its name in the run or in outputs/, or by its path.
-std::string file_of_run(const RunView& run, const std::string& file) {
-  const std::vector<std::string> names = run.get_file_names();
-  std::error_code ignored;
-  const std::string inside = std::filesystem::canonical(run.folder, ignored).string() + "/";
-  const std::string whole = std::filesystem::canonical(file, ignored).string();
-  for (const std::string& name : names)
-    if (name == file || name == "outputs/" + file || whole == inside + name) return run.folder + "/" + name;
-  throw UsageError(fmt::format("[register] expected a file of run {}, found '{}'; its files: {}", run.id, file,
-                               names.empty() ? "none" : joined(names)));
-}
-
 int register_file(const ModelFlags& f) {
   const RunView run = RunView::open(f.run, f.root);
-  const ModelVersion m = registry_of(f).register_model(f.name, file_of_run(run, f.file), &run);
+  const ModelVersion m =
+      registry_of(f).register_model(f.name, run.folder + "/" + track::file_of_run(run, f.file), &run);
   if (f.json)
     print_json(json_of(m));
   else if (f.csv)

@@ -1,4 +1,4 @@
-// tenon runs ls|show|metrics|files|rm
+// tenon runs ls|show|diff|metrics|files|rm
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -180,7 +180,7 @@ constexpr const char* about_run = "Id of a run, the beginning of one, or its fol
 }  // namespace
 
 void add_runs(::CLI::App& app, Action& action) {
-  ::CLI::App* runs = app.add_subcommand("runs", "Runs: list, show, compare, remove");
+  ::CLI::App* runs = app.add_subcommand("runs", "Runs: list, show, compare, send to MLflow, remove");
   runs->require_subcommand(1);
   const auto add = [&](const char* name, const char* about, int (*act)(const RunFlags&), Formats formats) {
     auto flags = std::make_shared<RunFlags>();
@@ -214,6 +214,7 @@ void add_runs(::CLI::App& app, Action& action) {
     const auto [of_run, flags] = add("files", "Files of a run with their sizes and SHA-256", files, Formats::all);
     of_run->add_option("RUN", flags->run, about_run)->required()->type_name("");
   }
+  add_sync(*runs, action);
   {
     const auto [rm, flags] = add("rm", "Remove runs that have ended, with all files", remove, Formats::none);
     rm->add_option("RUN", flags->names, about_run)->required()->type_name("");

@@ -77,8 +77,8 @@ void LogReader::take(std::string_view line) {
   view_.last_written = std::max(view_.last_written, time);
   if (json.contains("name")) take_values(json, time);
   if (member("series") != nullptr) take_series(json, time);
-  if (const Json* image = member("image")) take_image(*image);
-  if (const Json* confusion = member("confusion")) take_confusion(*confusion);
+  if (const Json* image = member("image")) take_image(*image, time);
+  if (const Json* confusion = member("confusion")) take_confusion(*confusion, time);
   for (const auto& [name, value] : pairs_of(json, "params")) put(view_.params, name, value);
   for (const auto& [name, value] : pairs_of(json, "tags")) put(view_.tags, name, value);
 }
@@ -129,19 +129,20 @@ void LogReader::take_series(const Json& line, std::int64_t time) {
   }
 }
 
-void LogReader::take_image(const Json& image) {
+void LogReader::take_image(const Json& image, std::int64_t time) {
   const std::string file = string_of(image, "file");
   // The writer's own names have one slash; anything else is no image of this run.
   if (!file.starts_with("images/") || file.find('/', 7) != std::string::npos || file.size() == 7) return;
-  view_.images.push_back({string_of(image, "name"), file, string_of(image, "caption"), integer_of(image, "step")});
+  view_.images.push_back(
+      {string_of(image, "name"), file, string_of(image, "caption"), integer_of(image, "step"), time});
 }
 
-void LogReader::take_confusion(const Json& confusion) {
+void LogReader::take_confusion(const Json& confusion, std::int64_t time) {
   const auto labels = confusion.find("labels"), counts = confusion.find("counts");
   if (labels == confusion.end() || counts == confusion.end() || !labels->is_array() || !counts->is_array()) return;
   if (labels->empty() || counts->size() / labels->size() != labels->size() || counts->size() % labels->size() != 0)
     return;
-  ConfusionEntry entry{string_of(confusion, "name"), {}, {}};
+  ConfusionEntry entry{string_of(confusion, "name"), {}, {}, time};
   for (const Json& label : *labels) entry.labels.push_back(string_of(label));
   for (const Json& count : *counts) entry.counts.push_back(count.is_number_integer() ? count.get<std::int64_t>() : 0);
   view_.confusions.push_back(std::move(entry));

@@ -22,8 +22,8 @@ class LogReader {
   bool take_scalar(std::string_view line);
   void take_values(const Json& line, std::int64_t time);
   void take_series(const Json& line, std::int64_t time);
-  void take_image(const Json& image);
-  void take_confusion(const Json& confusion);
+  void take_image(const Json& image, std::int64_t time);
+  void take_confusion(const Json& confusion, std::int64_t time);
   void take_status(const Json& line, std::int64_t time);
   std::vector<Point>& points(std::string_view name);
 

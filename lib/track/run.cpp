@@ -2,12 +2,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "lib/track/manifest.hpp"
 #include "lib/track/places.hpp"
 #include "lib/track/png.hpp"
+#include "lib/track/run_file.hpp"
 #include "lib/track/run_impl.hpp"
 #include "lib/track/slug.hpp"
 #include "lib/track/text.hpp"
@@ -285,19 +285,9 @@ std::vector<std::string> Run::get_file_names() const { return names_of_files(fol
 
 ModelVersion Run::register_model(std::string_view name, const std::string& path) {
   flush();
-  RunView view = RunView::open(folder());
-  const std::vector<std::string> names = view.get_file_names();
-  std::error_code ignored;
-  const std::string inside = std::filesystem::canonical(folder(), ignored).string() + "/";
-  const std::string whole = std::filesystem::canonical(path, ignored).string();
-  std::string found;
-  for (const std::string& file : names)
-    if (file == path || file == "outputs/" + path || (whole.starts_with(inside) && file == whole.substr(inside.size())))
-      found = file;
-  if (found.empty())
-    throw UsageError(fmt::format("[track] '{}' is no file of run {}; its files: {}", shown(path), id(),
-                                 names.empty() ? "none" : shown(fmt::format("{}", fmt::join(names, ", ")))));
-  ModelVersion model = Registry(root_of_models(impl_->root)).register_model(name, folder() + "/" + found, &view);
+  const RunView view = RunView::open(folder());
+  ModelVersion model =
+      Registry(root_of_models(impl_->root)).register_model(name, folder() + "/" + file_of_run(view, path), &view);
   Impl& r = *impl_;
   const std::lock_guard guard(r.mutex);
   if (!r.open) return model;  // a run that has ended may register, but its log is closed

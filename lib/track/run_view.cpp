@@ -9,6 +9,7 @@
 #include "lib/track/manifest.hpp"
 #include "lib/track/places.hpp"
 #include "lib/track/read_log.hpp"
+#include "lib/track/run_file.hpp"
 #include "lib/track/text.hpp"
 #include "tenon/error.hpp"
 
@@ -142,15 +143,12 @@ std::vector<std::string> RunView::get_file_names() const {
 }
 
 void RunView::download_file(const std::string& wanted, const std::string& to) const {
-  const std::vector<std::string> names = get_file_names();
-  if (std::find(names.begin(), names.end(), wanted) == names.end())
-    throw UsageError(fmt::format("[track] '{}' is no file of run {}; its files: {}", shown(wanted), shown(id),
-                                 names.empty() ? "none" : shown(fmt::format("{}", fmt::join(names, ", ")))));
+  const std::string found = file_of_run(*this, wanted);
   std::string expected;
   if (status != Status::running)
     for (const FileEntry& file : read_manifest(folder).value_or(std::vector<FileEntry>()))
-      if (file.name == wanted) expected = file.sha256;
-  copy_file(folder + "/" + wanted, to, expected);
+      if (file.name == found) expected = file.sha256;
+  copy_file(folder + "/" + found, to, expected);
 }
 
 void remove_run(const RunView& run) {

@@ -4,20 +4,21 @@
 usage: safetensors_hf.py check FILE     every tensor has the bytes that the header promises, and the checksums hold
        safetensors_hf.py write FILE     a file of that library with known values
        safetensors_hf.py read FILE      the known values, as rewritten by Tenon
-Exit status 77 (skipped) where the package is not installed.
+Exit status 77 (skipped) where the package is not installed; 1 with TENON_REQUIRE_PYTHON=1.
 """
 import hashlib
 import json
 import struct
 import sys
 
+from needs import give_up
+
 try:
     import numpy as np
     from safetensors import safe_open
     from safetensors.numpy import load_file, save_file
 except ImportError as reason:
-    print(f"skipped: {reason}")
-    sys.exit(77)
+    give_up(reason)
 
 
 def crc32c(data: bytes) -> int:

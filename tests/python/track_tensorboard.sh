@@ -4,10 +4,8 @@
 set -euo pipefail
 tracked_run=$1
 folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# What scripts/setup_python.sh made, if it did.
-python=$folder/../../build/python/bin/python
-if [[ -n ${TENON_PYTHON:-} ]]; then python=$TENON_PYTHON; fi
-if [[ ! -x $python ]]; then python=python3; fi
+# shellcheck source-path=SCRIPTDIR source=python.sh
+source "$folder/python.sh"
 runs=$(mktemp -d)
 trap 'rm -rf "$runs"' EXIT
 run=$("$tracked_run" "$runs")

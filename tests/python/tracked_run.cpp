@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "tenon/error.hpp"
@@ -22,12 +23,19 @@ int main(int argc, char** argv) try {
   run.log("odd", std::vector<double>{std::nan(""), infinity, -infinity, 1e300, -1e-300, 1e-45, 16'777'217});
   run.log("big step", 1, std::int64_t{1} << 40);
   std::vector<std::uint8_t> pixels(28 * 28 * 3);
+  const char* captions[] = {"4, not 9", "a|b *c* <b>d</b> [e](http://f) \\ `g` &amp; \xc3\xa9 \xff\n## h", ""};
   for (int i = 0; i < 3; ++i) {  // two share a step
     for (std::size_t at = 0; at < pixels.size(); ++at)
       pixels[at] = static_cast<std::uint8_t>(at * (static_cast<std::size_t>(i) + 3));
-    run.log_image("mistakes", pixels, 28, 28, 3, i / 2, "4, not 9");
+    run.log_image("mistakes", pixels, 28, 28, 3, i / 2, captions[i]);
   }
   run.log_image("kernel", std::vector<std::uint8_t>(15, 200), 5, 3, 1);
+  const std::vector<std::string> labels{"cat", "a|b *c* <b>d</b>", "~~e~~ __f__"};
+  run.log_confusion("test", labels, std::vector<std::int64_t>{10, 2, 0, 3, 1LL << 60, 0, 0, -7, 5});
+  run.log_confusion("test", labels, std::vector<std::int64_t>(9, 1));
+  run.log_confusion("large", std::vector<std::string>(101, "x"), std::vector<std::int64_t>(101 * 101, 1));
+  run.tag("purpose", "a|b *c* <script>d</script>");
+  run.tag("owner", "");
   run.complete();
   const RunView view = RunView::open(run.folder());
   export_tensorboard(view);

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <functional>
 
 #include "tests/support/catch.hpp"
@@ -11,6 +12,7 @@ namespace tenon::test {
 
 /// Runs `body` in a child, which leaves without destructors: status 0, or 1 where it throws.
 inline pid_t child(const std::function<void()>& body) {
+  (void)std::fflush(stdout);  // ThreadSanitizer's _exit writes what is held, and each child would hold it
   const pid_t pid = ::fork();
   REQUIRE(pid >= 0);
   if (pid > 0) return pid;

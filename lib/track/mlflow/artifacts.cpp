@@ -1,6 +1,5 @@
 // Files of a run that has ended, and the model that is one of them.
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -9,6 +8,7 @@
 #include "lib/track/files.hpp"
 #include "lib/track/mlflow/names.hpp"
 #include "lib/track/mlflow/sync.hpp"
+#include "lib/track/run_file.hpp"
 #include "tenon/log.hpp"
 
 namespace tenon::track::mlflow {
@@ -78,16 +78,10 @@ void Sync::send_files() {
 }
 
 std::string Sync::model_file() const {
-  const std::vector<std::string> names = run_.get_file_names();
-  for (const std::string& name : {options_.model_file, "outputs/" + options_.model_file})
-    if (std::find(names.begin(), names.end(), name) != names.end()) {
-      if (run_.status == Status::running)
-        throw UsageError("[mlflow] expected a run that has ended: the files of a running one may still change");
-      return name;
-    }
-  throw UsageError(fmt::format("[mlflow] '{}' is no file of run {}; its files: {}", shown(options_.model_file),
-                               shown(run_.id),
-                               names.empty() ? "none" : shown(fmt::format("{}", fmt::join(names, ", ")))));
+  std::string name = file_of_run(run_, options_.model_file);
+  if (run_.status == Status::running)
+    throw UsageError("[mlflow] expected a run that has ended: the files of a running one may still change");
+  return name;
 }
 
 void Sync::register_model() {

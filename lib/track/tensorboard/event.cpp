@@ -1,4 +1,4 @@
-// Events of scalars, images and the file itself.
+// Events of scalars, images, texts and the file itself.
 #include "lib/track/tensorboard/event.hpp"
 
 #include "lib/track/tensorboard/message.hpp"
@@ -7,8 +7,8 @@
 namespace tenon::track::tensorboard {
 namespace {
 
-constexpr int float_type = 1, string_type = 7;            // of a tensor
-constexpr int scalar_class = 1, blob_sequence_class = 3;  // of a tag's data
+constexpr int float_type = 1, string_type = 7;                              // of a tensor
+constexpr int scalar_class = 1, tensor_class = 2, blob_sequence_class = 3;  // of a tag's data
 constexpr int session_started = 1;
 
 Message event_at(Moment moment) {
@@ -65,6 +65,14 @@ std::string image_event(Moment moment, std::string_view tag, std::span<const std
   for (const std::string& png : pngs) tensor.text(8, png);
   if (!first) return summary_event(moment, tag, nullptr, tensor);
   const Message metadata = metadata_of("images", Message(), blob_sequence_class);
+  return summary_event(moment, tag, &metadata, tensor);
+}
+
+std::string text_event(Moment moment, std::string_view tag, const std::string& markdown, bool first) {
+  Message tensor;
+  tensor.integer(1, string_type).message(2, Message()).text(8, markdown);
+  if (!first) return summary_event(moment, tag, nullptr, tensor);
+  const Message metadata = metadata_of("text", Message(), tensor_class);
   return summary_event(moment, tag, &metadata, tensor);
 }
 

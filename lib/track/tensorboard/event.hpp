@@ -23,6 +23,8 @@ struct Moment {
 /// PNG files of one tag and step, shown side by side; none is none. `first` as above.
 [[nodiscard]] std::string image_event(Moment moment, std::string_view tag, std::span<const std::string> pngs,
                                       bool first);
+/// A text in Markdown. `first` as above.
+[[nodiscard]] std::string text_event(Moment moment, std::string_view tag, const std::string& markdown, bool first);
 /// The hyper-parameters of a run: numbers and `true`, `false` as such, everything else as text.
 [[nodiscard]] std::string session_start_event(const RunView& run);
 /// Which hyper-parameters and metrics there are; and how the run ended.

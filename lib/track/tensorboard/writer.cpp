@@ -9,6 +9,7 @@
 #include <set>
 
 #include "lib/track/tensorboard/event.hpp"
+#include "lib/track/tensorboard/markdown.hpp"
 #include "lib/track/tensorboard/place.hpp"
 #include "lib/track/tensorboard/record.hpp"
 #include "tenon/error.hpp"
@@ -25,27 +26,36 @@ constexpr std::size_t most_gathered = 1 << 20;  // bytes
 struct Progress {
   std::vector<std::size_t> points;  // by metric
   std::size_t images = 0;           // of the run's list
-  std::set<std::string> image_tags;
-  bool started = false;  // the earlier files are superseded
+  std::size_t confusions = 0;       // likewise
+  std::set<std::string> kinds;      // tags of which the file says that they are images or texts
+  Pairs tags;                       // of the run, as they were last
+  std::int64_t versions = 0;        // of those
+  bool started = false;             // the earlier files are superseded
   bool params = false, end = false;
 };
 
 /// The PNG file, empty where it is none: only files that lie in the run's own folder of images are opened.
-std::string read_image(const RunView& run, const std::string& file, std::int64_t& time) {
+std::string read_image(const RunView& run, const std::string& file) {
   const std::string name = file.starts_with("images/") ? file.substr(7) : "";
   if (name.empty() || name[0] == '.' || name.find('/') != std::string::npos) return {};
   const std::string path = run.folder + "/images/" + name;
   struct stat about {};
   if (::lstat(path.c_str(), &about) != 0 || !S_ISREG(about.st_mode)) return {};
-  // A view does not tell when an image was logged; its file does, unless the run was copied.
-  time = std::int64_t{about.st_mtim.tv_sec} * 1000 + about.st_mtim.tv_nsec / 1'000'000;
-  time = std::clamp(time, run.started, std::max(run.started, run.last_written));
   try {
     std::string bytes = read_text(path);
     return is_png(bytes) ? bytes : std::string();
   } catch (const IoError&) {
     return {};
   }
+}
+
+/// A tag is of one kind. Metrics have theirs before images, and those before texts.
+std::string image_tag(const RunView& run, const std::string& name) {
+  return run.metric(name) != nullptr ? name + "/image" : name;
+}
+std::string text_tag(const RunView& run, const std::string& name) {
+  const bool is_image = std::ranges::find(run.images, name, &ImageEntry::name) != run.images.end();
+  return is_image || run.metric(name) != nullptr ? name + "/text" : name;
 }
 
 std::int64_t lowest_step(const RunView& run) {
@@ -74,6 +84,9 @@ struct TensorboardWriter::Impl {
  private:
   std::size_t add_metrics(const RunView& run, Progress& progress);
   std::size_t add_images(const RunView& run, Progress& progress);
+  void add_text(const RunView& run, Progress& progress, Moment moment, const std::string& name,
+                const std::string& markdown);
+  void add_texts(const RunView& run, Progress& progress);
   void add_params(const RunView& run, Progress& progress);
   void add(const std::string& event);
   void put();
@@ -129,19 +142,46 @@ std::size_t TensorboardWriter::Impl::add_images(const RunView& run, Progress& pr
     const ImageEntry& first = run.images[progress.images];
     std::int64_t time = run.started;
     std::vector<std::string> pngs;
+    Pairs captions;
     // Neighbours of one name and step would take one another's place in TensorBoard: they share an event.
     for (; progress.images < run.images.size(); ++progress.images) {
       const ImageEntry& image = run.images[progress.images];
       if (image.name != first.name || image.step != first.step) break;
-      if (std::string png = read_image(run, image.file, time); !png.empty()) pngs.push_back(std::move(png));
+      std::string png = read_image(run, image.file);
+      if (png.empty()) continue;
+      time = std::max(time, image.time);
+      pngs.push_back(std::move(png));
+      if (!image.caption.empty()) captions.emplace_back(std::to_string(pngs.size()), image.caption);
     }
     if (pngs.empty()) continue;
-    // A tag is of one kind.
-    const std::string tag = run.metric(first.name) != nullptr ? first.name + "/image" : first.name;
-    add(image_event({time, first.step}, tag, pngs, progress.image_tags.insert(tag).second));
+    const std::string tag = image_tag(run, first.name);
+    add(image_event({time, first.step}, tag, pngs, progress.kinds.insert(tag).second));
+    if (!captions.empty())
+      add_text(run, progress, {time, first.step}, tag + "/captions", table_of("image", "caption", captions));
     count += pngs.size();
   }
   return count;
+}
+
+void TensorboardWriter::Impl::add_text(const RunView& run, Progress& progress, Moment moment, const std::string& name,
+                                       const std::string& markdown) {
+  const std::string tag = text_tag(run, name);
+  add(text_event(moment, tag, markdown, progress.kinds.insert(tag).second));
+}
+
+void TensorboardWriter::Impl::add_texts(const RunView& run, Progress& progress) {
+  for (; progress.confusions < run.confusions.size(); ++progress.confusions) {
+    const ConfusionEntry& confusion = run.confusions[progress.confusions];
+    // A matrix has no step: those of one name are counted.
+    const auto before = std::span(run.confusions).first(progress.confusions);
+    const std::int64_t step = std::ranges::count(before, confusion.name, &ConfusionEntry::name);
+    add_text(run, progress, {confusion.time, step}, "confusion/" + confusion.name, table_of(confusion));
+  }
+  if (run.tags == progress.tags) return;
+  add_text(run, progress, {progress.versions == 0 ? run.started : run.last_written, progress.versions}, "tags",
+           table_of("tag", "value", run.tags));
+  progress.tags = run.tags;
+  ++progress.versions;
 }
 
 void TensorboardWriter::Impl::add_params(const RunView& run, Progress& progress) {
@@ -162,6 +202,7 @@ std::size_t TensorboardWriter::Impl::write(const RunView& run) {
     if (!progress.started && !place_.earlier.empty()) add(restart_event({run.started, lowest_step(run)}));
     progress.started = true;
     count = add_metrics(run, progress) + add_images(run, progress);
+    add_texts(run, progress);
     add_params(run, progress);
     put();
   } catch (...) {
