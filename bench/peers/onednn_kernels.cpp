@@ -281,6 +281,7 @@ class Bench {
   void print(const std::string& name, const Candidate& c) {
     const auto calls = 1 + static_cast<std::int64_t>(sample_seconds / std::max(c.seconds, 1e-8));
     std::vector<double> samples;
+    samples.reserve(static_cast<std::size_t>(flags_.rounds));
     for (int i = 0; i < flags_.rounds; ++i) samples.push_back(1e3 * seconds(c, calls) / static_cast<double>(calls));
     const dnnl_version_t* v = dnnl::version();
     const nlohmann::ordered_json line{{"name", name},
