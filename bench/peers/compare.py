@@ -23,6 +23,8 @@ PEERS = {  # what has to be in the virtual environment
     "onnxruntime": ("onnxruntime", "onnx", "numpy"),
     "onednn": (),
 }
+# Programs that time oneDNN's kernels: the system's library, and a newer one from PyPI.
+ONEDNN = {"system": "onednn_kernels", "pypi": "onednn_kernels_pypi"}
 # Every variable that holds a peer to what TENON_ISA holds Tenon to. ONNX Runtime has none.
 ISA = {
     "native": {},
@@ -48,6 +50,8 @@ def parse():
     add("--models", default="cnn,mlp,cnn-infer-500,cnn-infer-1", help="a list: training of cnn, mlp; prediction in batches")
     add("--kernels", action="store_true", help="instead: oneDNN kernel by kernel, on shapes of ResNet-50 and MobileNet")
     add("--filter", default="(resnet50|mobilenet)_", help="with --kernels: names operation/shape that match")
+    add("--precisions", default=",".join(report.PRECISIONS), help="with --kernels: a list; what the processor lacks is left out")
+    add("--keep", action="store_true", help="with --kernels: rows in --out that this run does not measure stay in its files")
     add("--threads", default=str(len(os.sched_getaffinity(0))), help="list: each is a part of the table of its own")
     add("--isa", default="native", help="list of native, avx2: instruction sets to which all are capped")
     add("--rounds", type=int, default=5)
@@ -65,12 +69,15 @@ def parse():
 
 
 def check(flags, cache):
-    if flags.rounds < 5:
-        harness.fail(f"--rounds expects 5 or more, found {flags.rounds}", 2)
+    least = 3 if flags.kernels else 5  # a round of kernels takes the median of three samples already
+    if flags.rounds < least:
+        harness.fail(f"--rounds expects {least} or more, found {flags.rounds}", 2)
     if flags.steps < 1 or flags.warmup < 0 or flags.timeout < 1 or (flags.drop and flags.drop < 1):
         harness.fail("--steps, --timeout expect 1 or more, --warmup 0 or more, --drop 0 or 1 and more", 2)
     flags.only, flags.models, flags.isa = (v.split(",") for v in (flags.only, flags.models, flags.isa))
-    for name, values, known in (("--only", flags.only, PEERS), ("--isa", flags.isa, ISA)):
+    flags.precisions = flags.precisions.split(",")
+    lists = (("--only", flags.only, PEERS), ("--isa", flags.isa, ISA), ("--precisions", flags.precisions, report.PRECISIONS))
+    for name, values, known in lists:
         for value in values:
             if value not in known:
                 harness.fail(f"{name} expects {', '.join(known)}, found '{value}'", 2)
@@ -128,7 +135,7 @@ def present(flags, notes):
     for peer in flags.only:
         lacking = [m for m in PEERS[peer] if m in missing]
         if peer == "onednn":
-            lacking = [] if (Path(flags.bin) / "onednn_kernels").is_file() else ["onednn_kernels (package libdnnl-dev)"]
+            lacking = [] if onednn_programs(flags) else ["onednn_kernels (package libdnnl-dev)"]
         if peer == "onednn" and not flags.kernels:
             continue
         if lacking:
@@ -136,6 +143,12 @@ def present(flags, notes):
         else:
             there.append(peer)
     return there
+
+
+def onednn_programs(flags):
+    """(whose library, path) of the programs that are built."""
+    paths = [(source, Path(flags.bin) / name) for source, name in ONEDNN.items()]
+    return [(source, str(path)) for source, path in paths if path.is_file()]
 
 
 class Contender:
@@ -220,26 +233,41 @@ def model_contenders(flags, peers, notes):
 
 
 def kernel_contenders(flags, peers):
+    storages = {"fp32": ("fp32",), "tf32": ("fp32",), "bf16": ("bf16", "fp32")}  # in memory
+    programs = onednn_programs(flags) if "onednn" in peers else []
     for threads in flags.threads:
         for isa in flags.isa:
             task = ("kernels", threads, isa)
             common = ["--filter", flags.filter, "--threads", str(threads), "--rounds", "3"]
-            command = [str(Path(flags.bin) / "kernels_bench"), "--compare", "cpu", "--json", *common]
-            yield Contender(task, "tenon", "", "fp32", command, ISA[isa])
-            for form in ("any", "plain") if "onednn" in peers else ():
-                command = [str(Path(flags.bin) / "onednn_kernels"), "--format", form, *common]
-                yield Contender(task, "onednn", form, "fp32", command, ISA[isa])
+            for precision in flags.precisions:
+                command = [str(Path(flags.bin) / "kernels_bench"), "--compare", "cpu", "--json", *common,
+                           "--precision", precision]  # fmt: skip
+                yield Contender(task, "tenon", precision if precision != "fp32" else "", precision, command, ISA[isa])
+                for source, program in programs:
+                    for storage in storages[precision]:
+                        for form in ("any", "plain"):
+                            words = f"{source} {precision} {form}" + " fp32 storage" * (storage != precision == "bf16")
+                            if not re.search(flags.match, words):
+                                continue
+                            command = [program, "--precision", precision, "--storage", storage, "--format", form, *common]
+                            yield Contender(task, "onednn", words, precision, command, ISA[isa])
 
 
 def parse_kernels(contender, lines):
     """name -> milliseconds, and the same beside what else is worth keeping."""
-    if contender.peer == "tenon":
-        rows = json.loads("\n".join(lines))["rows"]
-        return {r["name"]: {"ms": r["results"]["cpu"]["median_ms"], "by": r["results"]["cpu"]["provider"],
-                            "gflops": r["results"]["cpu"]["gflops"]}
-                for r in rows if "median_ms" in r["results"]["cpu"]}  # fmt: skip
-    rows = [json.loads(line) for line in lines]
-    return {r["name"]: {"ms": r["ms"], "by": r["implementation"], "banner": r["banner"]} for r in rows}
+    if contender.peer == "onednn":
+        rows = [json.loads(line) for line in lines]
+        keys = ("ms", "result", "format", "banner")
+        return {r["name"]: {"by": r["implementation"], **{key: r[key] for key in keys}} for r in rows}
+    rows = {r["name"]: (r["results"]["cpu"], r["alive"]) for r in json.loads("\n".join(lines))["rows"]}
+    rows = {name: (cell, alive) for name, (cell, alive) in rows.items() if "median_ms" in cell}
+    if not any(cell["precision"] == contender.precision for cell, _ in rows.values()):
+        raise ValueError(f"this processor has no kernels of {contender.precision}")
+    gated = [name for name, (_, alive) in rows.items() if alive != 1]
+    if gated:  # oneDNN skips no terms
+        raise ValueError(f"expected dense operands, found a mask in {gated[0]}")
+    return {name: {"ms": cell["median_ms"], "by": cell["provider"], "row_precision": cell["precision"],
+                   "gflops": cell["gflops"]} for name, (cell, _) in rows.items()}  # fmt: skip
 
 
 def parse_model(contender, lines):
@@ -299,6 +327,8 @@ def main():
     measure(flags, contenders, notes)
     for note in notes[before:]:
         print(f"compare.py: {note}", file=sys.stderr)
+    if not any(c.runs for c in contenders):
+        harness.fail("expected a contender that runs, found none", 1)
     try:
         print(report.write(flags, contenders, notes))
     except OSError as error:

@@ -4,7 +4,7 @@ import html
 import json
 import os
 from pathlib import Path
-from statistics import median
+from statistics import geometric_mean, median
 
 import harness
 
@@ -85,51 +85,94 @@ def model_table(rows, rounds):
     return text
 
 
+PRECISIONS = ("fp32", "tf32", "bf16")
+GROUPS = {  # columns of the summary: how an operation's name begins
+    "forward": ("conv2d/",),
+    "grad input": ("conv2d_grad_input/",),
+    "grad filter": ("conv2d_grad_filter/",),
+    "products": ("matmul",),
+    "all": ("",),
+}
+
+
 def kernel_rows(contenders):
-    """One row a kernel: Tenon's time and oneDNN's in each format, medians over the rounds."""
+    """One row a kernel and precision that both have: Tenon's time and that of each of oneDNN's, medians over the rounds."""
     rows = []
-    for tenon in (c for c in contenders if c.peer == "tenon"):
-        rivals = [c for c in contenders if c.peer == "onednn" and c.task == tenon.task and c.runs]
-        for name, first in tenon.runs[0].items():
-            row = {"task": tenon.task, "name": name, "provider": first["by"], "formats": {}}
-            for c in (tenon, *rivals):
-                times = [run[name]["ms"] for run in c.runs if name in run]
-                if not times:
-                    continue
-                cell = {"median_ms": median(times), "least_ms": min(times), "most_ms": max(times),
-                        "by": c.runs[0][name]["by"]}  # fmt: skip
-                if c is tenon:
-                    row.update(cell)
-                    row["gflops"] = first["gflops"] * first["ms"] / row["median_ms"]
-                else:
-                    row["formats"][c.form] = cell
-            if row["formats"]:
-                row["rival"] = min(row["formats"], key=lambda f: row["formats"][f]["median_ms"])
-                row["rival_ms"] = row["formats"][row["rival"]]["median_ms"]
-                row["times_tenon"] = row["rival_ms"] / row["median_ms"]
-            rows.append(row)
+    for tenon in (c for c in contenders if c.peer == "tenon" and c.runs):
+        alike = (tenon.task, tenon.precision)
+        rivals = [c for c in contenders if c.peer == "onednn" and (c.task, c.precision) == alike and c.runs]
+        for name in tenon.runs[0]:
+            cells = {c.form: cell for c in rivals if (cell := kernel_cell(c, name))}
+            if not cells:
+                continue
+            row = {"task": tenon.task, "precision": tenon.precision, "name": name, **kernel_cell(tenon, name)}
+            row["gflops"] *= tenon.runs[0][name]["ms"] / row["median_ms"]
+            row["rival"] = min(cells, key=lambda form: cells[form]["median_ms"])
+            row["rival_ms"] = cells[row["rival"]]["median_ms"]
+            row["times_tenon"] = row["rival_ms"] / row["median_ms"]
+            rows.append({**row, "onednn": cells})
     return rows
+
+
+def kernel_cell(contender, name):
+    """A contender's time of a kernel, and what its first round says of it."""
+    runs = [run[name] for run in contender.runs if name in run]
+    times = [run["ms"] for run in runs]
+    if not times:
+        return None
+    about = {key: value for key, value in runs[0].items() if key != "ms"}
+    return {"median_ms": median(times), "least_ms": min(times), "most_ms": max(times), **about}
+
+
+def with_kept(rows, path):
+    """The rows, and those of an earlier file that have not been measured again."""
+
+    def key(r):
+        return r["task"], r["precision"], r["name"]
+
+    measured = {key(r) for r in rows}
+    earlier = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    for r in earlier:
+        r["task"] = tuple(r["task"].values())
+    rows = [r for r in earlier if key(r) not in measured] + rows
+    return sorted(rows, key=lambda r: (r["task"], PRECISIONS.index(r["precision"])))
+
+
+def kernel_parts(rows):
+    """(heading, rows) by task and precision."""
+    for task, precision in dict.fromkeys((r["task"], r["precision"]) for r in rows):
+        words = f"{precision}, {task[1]} thread{'s' * (task[1] > 1)}{', ' + task[2] if task[2] != 'native' else ''}"
+        yield words, [r for r in rows if (r["task"], r["precision"]) == (task, precision)]
+
+
+def kernel_summary(rows):
+    """Geometric means of oneDNN's time by Tenon's."""
+    text = f"| oneDNN's time / Tenon's | {' | '.join(GROUPS)} | Tenon is faster in |\n| --- |{' ---: |' * (len(GROUPS) + 1)}\n"
+    for words, part in kernel_parts(rows):
+        text += f"| {words} |"
+        for starts in GROUPS.values():
+            ratios = [r["times_tenon"] for r in part if r["name"].startswith(starts)]
+            text += f" {geometric_mean(ratios):.2f} |" if ratios else " |"
+        text += f" {sum(r['times_tenon'] > 1 for r in part)} of {len(part)} |\n"
+    return text
 
 
 def kernel_table(rows):
     text = ""
-    for task in dict.fromkeys(r["task"] for r in rows):
-        part = [r for r in rows if r["task"] == task]
-        text += f"{task[1]} thread{'s' * (task[1] > 1)}{', ' + task[2] if task[2] != 'native' else ''}:\n\n"
-        text += "| operation | Tenon | range | GFLOP/s | oneDNN | range | its format and kernel | time / Tenon's |\n"
-        text += "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |\n"
+    for words, part in kernel_parts(rows):
+        text += f"{words}:\n\n"
+        text += "| operation | Tenon | range | GFLOP/s | by | oneDNN | range | version, format, result, kernel | ratio |\n"
+        text += "| --- | ---: | ---: | ---: | --- | ---: | ---: | --- | ---: |\n"
         for r in part:
-            text += (f"| {r['name']} | {time_words(r['median_ms'])} | {time_words(r['least_ms'])} to "
-                     f"{time_words(r['most_ms'])} | {r['gflops']:.0f} |")  # fmt: skip
-            if r["formats"]:
-                o = r["formats"][r["rival"]]
-                text += (f" {time_words(r['rival_ms'])} | {time_words(o['least_ms'])} to {time_words(o['most_ms'])} | "
-                         f"{r['rival']}, {o['by']} | {r['times_tenon']:.2f} |\n")  # fmt: skip
-            else:
-                text += " | | | |\n"
-        ratios = [r["times_tenon"] for r in part if r["formats"]]
-        if ratios:
-            text += f"\nMedian of the last column over {len(ratios)} kernels: {median(ratios):.2f}.\n\n"
+            o = r["onednn"][r["rival"]]
+            form = r["rival"].replace(f" {r['precision']}", "").split(" ", 1)[1]
+            text += (
+                f"| {r['name']} | {time_words(r['median_ms'])} | {time_words(r['least_ms'])} to {time_words(r['most_ms'])} | "
+                f"{r['gflops']:.0f} | {r['by']} {r['row_precision']} | {time_words(r['rival_ms'])} | "
+                f"{time_words(o['least_ms'])} to {time_words(o['most_ms'])} | "
+                f"{o['banner'].split()[-1]}, {form}, {o['result']}, {o['by']} | {r['times_tenon']:.2f} |\n"
+            )
+        text += "\n"
     return text.rstrip("\n") + "\n"
 
 
@@ -217,22 +260,19 @@ def model_chart(rows, path, foot):
 
 
 def kernel_chart(rows, path, foot):
-    rows = [r for r in rows if r["formats"]]
     chart = Chart("Time of oneDNN's kernels by Tenon's", [r["name"].split("/")[1] for r in rows])
     most = max([min(r["times_tenon"], 4) for r in rows] + [1.5])
-    for task in dict.fromkeys(r["task"] for r in rows):
-        for op in dict.fromkeys(r["name"].split("/")[0] for r in rows):
-            words = f"{op}, {task[1]} thread{'s' * (task[1] > 1)}{', ' + task[2] if task[2] != 'native' else ''}"
-            chart.heading(words)
+    for words, part in kernel_parts(rows):
+        for op in dict.fromkeys(r["name"].split("/")[0] for r in part):
+            chart.heading(f"{op}, {words}")
             top = chart.y
-            for r in rows:
-                if r["task"] == task and r["name"].split("/")[0] == op:
-                    ratio = r["times_tenon"]
-                    style = "tenon" if ratio >= 1 else "peer"
-                    chart.bar(r["name"].split("/")[1], min(ratio, 4), most, f"{ratio:.2f}", style)
+            for r in (r for r in part if r["name"].split("/")[0] == op):
+                ratio = r["times_tenon"]
+                style = "tenon" if ratio >= 1 else "peer"
+                chart.bar(r["name"].split("/")[1], min(ratio, 4), most, f"{ratio:.2f}", style)
             one = chart.left + chart.room / most
             chart.line(one, top - 3, one, chart.y - GAP + 3, "one")
-    words = "Time of oneDNN's faster memory format / Tenon's time: beyond the dashed line Tenon is the faster one"
+    words = "Time of oneDNN's fastest configuration / Tenon's time: beyond the dashed line Tenon is the faster one"
     chart.save(path, [f"{words}. Bars end at 4.", *foot])
 
 
@@ -263,8 +303,11 @@ def write(flags, contenders, notes):
     head = f"{date}, {machine()}; {flags.rounds} rounds in turn."
     if flags.kernels:
         rows = kernel_rows(contenders)
-        banners = {run["banner"] for c in contenders if c.peer == "onednn" for r in c.runs for run in r.values()}
-        short = full = kernel_table(rows)
+        if flags.keep:
+            rows = with_kept(rows, out / f"{name}.json")
+        banners = {cell["banner"] for r in rows for cell in r["onednn"].values()}
+        short = kernel_summary(rows)
+        full = f"{short}\n{kernel_table(rows)}"
         draw = kernel_chart
     else:
         rows = model_rows(contenders, flags.rounds)
@@ -283,7 +326,11 @@ def write(flags, contenders, notes):
     whole = f"{head} {explanation}\n\n{full}\n{listed}"
     (out / f"{name}.md").write_text(whole, encoding="utf-8")
     if flags.readme:
-        image = os.path.relpath(out / f"{name}.svg", Path(flags.readme).resolve().parent)
+        folder = os.path.relpath(out, Path(flags.readme).resolve().parent)
+        chart = f"![{name}]({folder}/{name}.svg)"
         listed_notes = "".join(f"- {line}\n" for line in notes)
-        replace_part(flags.readme, name, f"{head} {explanation}\n\n![{name}]({image})\n\n{short}\n{listed_notes}".rstrip("\n"))
+        if flags.kernels:  # too long a chart
+            chart = f"Every kernel: [table]({folder}/{name}.md), [chart]({folder}/{name}.svg)."
+            listed_notes = listed
+        replace_part(flags.readme, name, f"{head} {explanation}\n\n{chart}\n\n{short}\n{listed_notes}".rstrip("\n"))
     return whole

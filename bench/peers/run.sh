@@ -10,7 +10,9 @@ lack, builds Tenon's benchmarks and runs everything in turn, at least five round
 named and left out.
   --only      torch, keras-tf, keras-jax, onnxruntime, onednn (default: all)
   --models    cnn, mlp (training), cnn-infer-500, cnn-infer-1 (prediction; any batch) (default: these four)
-  --kernels   instead: oneDNN kernel by kernel (package libdnnl-dev)
+  --kernels   instead: oneDNN kernel by kernel (package libdnnl-dev, and a newer one that is installed from PyPI)
+  --precisions fp32,tf32,bf16  with --kernels (default: what the processor has)
+  --keep      with --kernels: rows in --out that this run does not measure stay in its files
   --match REGEX  only configurations of the peers whose words match: '^(?!.*bf16)' leaves out bf16
   --rounds N  --threads 1,2  --isa native,avx2  --steps N  --warmup N  --drop X  --preload LIBRARY  --provider LIST
   --out DIR   peers.md, peers.json and peers.svg go here (default: build/peers)
@@ -54,12 +56,19 @@ try() {
   say "cannot install $*: the peers that need it are left out"
 }
 
-if [[ $install == yes && $kernels == no ]]; then
+if [[ $install == yes ]]; then
   if [[ ! -x $python ]]; then
     say "making the virtual environment $venv"
-    python3 -m venv "$venv" || say "cannot make it (package python3-venv?): every peer in Python is left out"
+    python3 -m venv "$venv" || say "cannot make it (package python3-venv?): every peer in it is left out"
   fi
-  if [[ -x $python ]]; then
+  if [[ -x $python && $kernels == yes ]]; then
+    if [[ ,$only, == *,onednn,* && ! -f $venv/include/dnnl.hpp ]]; then
+      # oneDNN 3 on GNU OpenMP, as Tenon; the package onednn wants SYCL and TBB.
+      say "installing onednn-cpu-gomp"
+      "$python" -m pip install --quiet --disable-pip-version-check onednn-cpu-gomp onednn-devel-cpu-gomp >&2 ||
+        say "cannot install it: its oneDNN is left out"
+    fi
+  elif [[ -x $python ]]; then
     try numpy numpy
     case ,$only, in *,torch,*) try torch torch ;; esac
     case ,$only, in *,keras-tf,*) try tensorflow tensorflow-cpu tensorflow ;; esac
@@ -75,9 +84,13 @@ fi
   targets=(step_bench infer_bench)
   if [[ $kernels == yes ]]; then
     targets=(kernels_bench)
-    # The library may have been installed since the last time.
-    cmake --preset release >/dev/null
-    if cmake --build build/release --target help | grep -q '^onednn_kernels:'; then targets+=(onednn_kernels); fi
+    # The libraries may have been installed since the last time.
+    newer=
+    if [[ -f $venv/include/dnnl.hpp && -f $venv/lib/libdnnl.so ]]; then newer=$venv; fi
+    cmake --preset release -DTENON_ONEDNN_PYPI="$newer" >/dev/null
+    for program in onednn_kernels onednn_kernels_pypi; do
+      if cmake --build build/release --target help | grep -q "^$program:"; then targets+=("$program"); fi
+    done
   fi
   cmake --build build/release --target "${targets[@]}" >&2
 )

@@ -21,6 +21,12 @@ using nlohmann::json;
 
 constexpr double sample_seconds = 0.004;
 
+struct Choice {
+  std::string provider;
+  Precision precision;  // of the row; at most that of the run
+  Step step;
+};
+
 /// One name: a provider of a device, or a device with its choice of rows.
 class Contender {
  public:
@@ -37,11 +43,11 @@ class Contender {
   [[nodiscard]] Backend& device() const { return *backend_; }
 
   /// The row that this name runs, or why there is none.
-  [[nodiscard]] std::variant<std::pair<std::string, Step>, Refusal> bind(const BenchProblem& p) const {
+  [[nodiscard]] std::variant<Choice, Refusal> bind(const BenchProblem& p) const {
     if (is_device_) {
       try {
         Match m = rows_.bind(p.problem, p.form.op);
-        return std::pair{std::string(m.row->provider), std::move(m.step)};
+        return Choice{std::string(m.row->provider), m.row->precision, std::move(m.step)};
       } catch (const UsageError& e) {
         return Refusal{e.what()};
       }
@@ -50,7 +56,7 @@ class Contender {
     for (const Kernel& row : backend_->kernels()) {
       if (row.op != p.problem.kind || row.provider != name_ || row.precision > precision_) continue;
       Bound bound = row.bind(p.problem, row);
-      if (auto* step = std::get_if<Step>(&bound)) return std::pair{name_, std::move(*step)};
+      if (auto* step = std::get_if<Step>(&bound)) return Choice{name_, row.precision, std::move(*step)};
       why = std::get<Refusal>(bound).why;
     }
     return Refusal{why};
@@ -71,6 +77,7 @@ class Contender {
 /// One cell of the table.
 struct Result {
   std::string provider, refusal;
+  Precision precision = Precision::fp32;
   std::vector<double> samples;  // seconds a call
   [[nodiscard]] bool ran() const { return !samples.empty(); }
   [[nodiscard]] double median() const { return quantile(samples, 0.5); }
@@ -87,11 +94,12 @@ std::vector<Result> race(const BenchProblem& p, const std::vector<Contender>& co
       results[i].refusal = refusal->why;
       continue;
     }
-    auto& [provider, step] = std::get<0>(bound);
+    auto& [provider, precision, step] = std::get<Choice>(bound);
     Backend& device = contenders[i].device();
     std::shared_ptr<Operands>& own = operands[&device];
     if (own == nullptr) own = std::make_shared<Operands>(device, p, o.alive);
     results[i].provider = provider;
+    results[i].precision = precision;
     rows[i].emplace(provider, std::move(step), own, o.threads);
   }
   std::vector<std::int64_t> calls(rows.size());
@@ -179,6 +187,7 @@ json to_json(const Line& line, const std::vector<Contender>& contenders, const P
       continue;
     }
     results[contenders[i].name()] = {{"provider", r.provider},
+                                     {"precision", name_of(r.precision)},
                                      {"median_ms", 1e3 * r.median()},
                                      {"min_ms", 1e3 * quantile(r.samples, 0)},
                                      {"spread_ms", 1e3 * r.spread()},
