@@ -187,8 +187,7 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   // memory.
   if (g.pool && g.groups == 1 && g.dilation_w == 1 && g.kw * g.c >= m.width) {
     c.partial_each = rounded(terms * g.k + (g.bias ? g.k : 0), 16);
-    return finish(c, m.conv2d_grad_filter,
-                  0, padded_floats(c) + (2 * (std::int64_t{g.ph} * g.pw + m.width) + 1) * g.k,
+    return finish(c, m.conv2d_grad_filter, 0, padded_floats(c) + (2 * (std::int64_t{g.ph} * g.pw + m.width) + 1) * g.k,
                   c.partial_each * groups);
   }
   // About 256 positions in a block: so many pay for the way of their sums to memory and back, and a panel of dz stays in

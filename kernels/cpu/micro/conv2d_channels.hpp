@@ -73,14 +73,22 @@ TENON_INLINE void channel_row(const float* x, const float* w, const ChannelTaps&
         channel_pixels<count.value>(from, w, t, channels, c, there, lanes);
       };
       switch (px.size()) {
-        case 8: return run(Count<8>{});
-        case 7: return run(Count<7>{});
-        case 6: return run(Count<6>{});
-        case 5: return run(Count<5>{});
-        case 4: return run(Count<4>{});
-        case 3: return run(Count<3>{});
-        case 2: return run(Count<2>{});
-        default: return run(Count<1>{});
+        case 8:
+          return run(Count<8>{});
+        case 7:
+          return run(Count<7>{});
+        case 6:
+          return run(Count<6>{});
+        case 5:
+          return run(Count<5>{});
+        case 4:
+          return run(Count<4>{});
+        case 3:
+          return run(Count<3>{});
+        case 2:
+          return run(Count<2>{});
+        default:
+          return run(Count<1>{});
       }
     });
   }

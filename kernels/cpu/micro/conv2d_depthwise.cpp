@@ -23,8 +23,9 @@ void conv2d_depthwise(const Call& call) {
       const std::int64_t top = row % g.oh * g.stride_h - g.pad_top;
       const std::int64_t first = top >= 0 ? 0 : smaller(blocks_of(-top, g.dilation_h), g.kh),
                          last = top >= g.h ? first : smaller((g.h - 1 - top) / g.dilation_h + 1, g.kh);
-      const ChannelTaps taps{larger(last - first, 0), g.kw,     -g.pad_left,         g.stride_w, g.dilation_w, g.w,
-                             g.dilation_h * line,     g.kw * channels, channels};
+      const ChannelTaps taps{
+          larger(last - first, 0), g.kw,    -g.pad_left, g.stride_w, g.dilation_w, g.w, g.dilation_h * line,
+          g.kw * channels,         channels};
       float* y = output<float>(call, 0) + row * g.ow * channels;
       channel_row(input<float>(call, 0) + (row / g.oh * g.h + top + first * g.dilation_h) * line,
                   input<float>(call, 1) + first * g.kw * channels, taps, g.ow, channels,

@@ -63,15 +63,14 @@ void run_block(const Conv2dPlan& p, const Call& call, const Images& images, cons
         const float* x = images.at(unit / g.ph) + unit % g.ph * rows * g.stride_h * line + group * p.cg;
         if (straight) {
           output_row(p, x, packed + i * terms * panel, chunk,
-                     {output<float>(call, 0) + unit * g.ow * g.k + k, g.k,
-                      g.bias ? input<float>(call, 2) + k : nullptr, relu});
+                     {output<float>(call, 0) + unit * g.ow * g.k + k, g.k, g.bias ? input<float>(call, 2) + k : nullptr,
+                      relu});
           continue;
         }
         // One chunk leaves as soon as it is there; more wait in the pair tree of the block.
         float* z = stack + (chunks == 1 ? 0 : height * entry + (unit - begin) * z_size);
         for (std::int64_t r = 0; r < rows; ++r)
-          output_row(p, x + r * g.stride_h * line, packed + i * terms * panel, chunk,
-                     {z + r * g.ow * panel, panel});
+          output_row(p, x + r * g.stride_h * line, packed + i * terms * panel, chunk, {z + r * g.ow * panel, panel});
         if (chunks == 1) store_unit(p, call, {z, panel, g.ow * panel}, unit, k, count);
       }
       if (chunks > 1)

@@ -14,9 +14,7 @@ namespace tenon::cpu::TENON_ISA {
 namespace {
 
 /// Where the bias's sums begin in a sample group's partial sums: behind those of the filter.
-TENON_INLINE std::int64_t bias_at(const Conv2dPlan& p) {
-  return terms_of(p) * p.g.k;
-}
+TENON_INLINE std::int64_t bias_at(const Conv2dPlan& p) { return terms_of(p) * p.g.k; }
 
 /// A window of `rows` x `vectors` in registers; with 16 registers there is room for 12.
 constexpr int walk_rows = 3, walk_vectors = registers == 32 ? 6 : 4;

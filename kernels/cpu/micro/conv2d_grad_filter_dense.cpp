@@ -25,9 +25,9 @@ struct Block {
 
 /// Taps of one row of the window that are neighbours in memory.
 struct Segment {
-  std::int64_t at, size;      // in the tile
+  std::int64_t at, size;         // in the tile
   std::int64_t kh, first, last;  // kw from first to last
-  std::int64_t c;             // channel of the first tap
+  std::int64_t c;                // channel of the first tap
 };
 
 /// body(segment) for the pieces of a tile of terms (kh,kw,c).
@@ -73,8 +73,7 @@ void pack_taps(const Conv2dPlan& p, const float* x, const Block& b, std::int64_t
           continue;
         }
         at_the_edge(0, inside.begin);
-        const float* from =
-            row + (inside.begin * g.stride_w + s.first * g.dilation_w - g.pad_left) * g.c + s.c;
+        const float* from = row + (inside.begin * g.stride_w + s.first * g.dilation_w - g.pad_left) * g.c + s.c;
         for (std::int64_t ox = inside.begin; ox < inside.end; ++ox, from += step)
           copy_taps(from, line + ox * height, s.size);
         at_the_edge(inside.end, g.ow);
@@ -127,8 +126,7 @@ struct Target {
   float* partial;
 
   TENON_MEMBER Sums of(std::int64_t i, std::int64_t term) const {
-    if (gfilter != nullptr)
-      return {gfilter + term * p.g.k + i / p.panels * p.kg + i % p.panels * panel, p.g.k, 0};
+    if (gfilter != nullptr) return {gfilter + term * p.g.k + i / p.panels * p.kg + i % p.panels * panel, p.g.k, 0};
     return {partial + (i * terms_of(p) + term) * panel, panel, 0};
   }
   TENON_MEMBER float* bias(std::int64_t i) const {

@@ -19,11 +19,11 @@ constexpr int taps_together = 3, vectors_together = registers == 32 ? 4 : 2;
 
 /// One output row times `taps` neighbouring taps: sums (taps, channels) go on.
 struct RowArgs {
-  const float* x;        // row of the image that the taps see
-  const float* dz;       // (ow, c)
-  float* sums;           // of the first tap
-  std::int64_t kw;       // first tap
-  std::int64_t last;     // floats of the last vector, where it is partial
+  const float* x;     // row of the image that the taps see
+  const float* dz;    // (ow, c)
+  float* sums;        // of the first tap
+  std::int64_t kw;    // first tap
+  std::int64_t last;  // floats of the last vector, where it is partial
 };
 
 template <int taps, int vectors, bool partial>
@@ -94,7 +94,7 @@ void add_image(const Conv2dPlan& p, const float* x, const float* dz, Range which
         const std::int64_t iy = oy * g.stride_h + kh * g.dilation_h - g.pad_top;
         if (iy < 0 || iy >= g.h) continue;
         const RowArgs args{x + iy * g.w * g.c + c, row + c, partial + kh * g.kw * g.c + c, 0, left};
-        (vectors > 1      ? add_taps<vectors_together, false>
+        (vectors > 1    ? add_taps<vectors_together, false>
          : left < width ? add_taps<1, true>
                         : add_taps<1, false>)(p, args);
       }

@@ -109,8 +109,8 @@ void run_class(const Block& b, std::int64_t ry, std::int64_t rx, const Taps& h, 
         const Range px = part(pixels, t, tile_count);
         const TileEnd there = to.from(px.begin);
         if (straight) there.fetch(px.size());
-        tiles[px.size()]({x + px.begin * g.k, g.k, runs, packed, piece, smaller(terms, piece + order::k_chunk),
-                          piece > 0, there});
+        tiles[px.size()](
+            {x + px.begin * g.k, g.k, runs, packed, piece, smaller(terms, piece + order::k_chunk), piece > 0, there});
       }
     });
   if (straight) return;
