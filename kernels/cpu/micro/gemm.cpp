@@ -60,6 +60,9 @@ struct FmaForm {
         const std::int64_t whole = (lies_there ? in_place : columns.size() / panel) - p;
         const std::int64_t together = tiles.rows.size() <= wide_rows && whole >= wide_panels ? wide_panels : 1;
         const std::int64_t count = together > 1 ? together * panel : panel_columns(p).size();
+        // The next panel comes from memory while the tiles pass over this one.
+        const float* next = lies_there && p + 1 < in_place && together == 1 ? b.at + panel : nullptr;
+        std::int64_t asked = 0;
         for (std::int64_t k = 0; k < terms.size(); k += piece_terms) {
           const std::int64_t end = smaller(k + piece_terms, terms.size());
           for (std::int64_t t = t0; t < t1; ++t) {
@@ -70,8 +73,10 @@ struct FmaForm {
                                      : Sums{slot(t, p), panel, slot_floats};
             if (direct && k == 0)
               fetch_results(w, {row, row + rows}, {columns.begin + p * panel, columns.begin + p * panel + count});
+            const float* ahead = next != nullptr && asked < terms.size() ? next + asked * b.k_step : nullptr;
+            asked += (end - k) / unrolled_terms;
             chain_of(g, rows, count)(a + k * (g.a_stride == 0 ? rows : 1),
-                                     {b.at + k * b.k_step, b.k_step, b.panel_step}, end - k, k > 0, sums);
+                                     {b.at + k * b.k_step, b.k_step, b.panel_step, ahead}, end - k, k > 0, sums);
             if (direct || end < terms.size()) continue;
             for (std::int64_t i = 0; i < together; ++i) done(t, p + i, Range{row, row + rows}, panel_columns(p + i));
           }

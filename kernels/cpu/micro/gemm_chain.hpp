@@ -20,10 +20,13 @@ TENON_INLINE Tiles tiles_of(Range rows) {
   return {rows, count, rows.size() / count, rows.size() % count};
 }
 
-/// b as the inner loop reads it: k_step floats from one k to the next, panel_step between panels.
+/// b as the inner loop reads it: k_step floats from one k to the next, panel_step between panels. `ahead` are columns with
+/// the same step that will be read later: a row of them is asked for every unrolled_terms, because rows far apart are
+/// guessed by no hardware.
 struct Columns {
   const float* at;
   std::int64_t k_step, panel_step;
+  const float* ahead{};
 };
 
 /// Where a tile's sums go: floats between rows, and between panels.
@@ -59,8 +62,12 @@ void chain(const float* a, Columns b, std::int64_t terms, bool go_on, const Sums
     }
     b.at += b.k_step;
   };
+  const float* ahead = b.ahead != nullptr ? b.ahead : b.at;
   std::int64_t k = 0;
   for (; k + unrolled_terms <= terms; k += unrolled_terms) {
+#pragma GCC unroll 2
+    for (int j = 0; j < panel; j += 16) __builtin_prefetch(ahead + j, 0, 2);
+    ahead += b.k_step;
 #pragma GCC unroll 4
     for (int u = 0; u < unrolled_terms; ++u) add(u);
     a += unrolled_terms * (stride == 0 ? rows : 1);
