@@ -1,8 +1,7 @@
 // conv2d_grad_filter_depthwise: gfilter(kh,kw,c) = sum over (n,oy,ox) of dz(n,oy,ox,c) x(n,iy,ix,c), and gbias(c) = sum of
 // dz, where every channel has a filter of its own. dz undoes the epilogue.
-// Layout: an output row at a time: up to four vectors of channels times three taps of a row of the window in registers,
-// over the row's positions; sums [tap][channel] wait in L1 between rows. Nothing is packed, taps in the padding are left
-// out.
+// Layout: an output row at a time: a vector of channels times up to 3 x 3 taps in registers, over the row's positions; sums
+// [tap][channel] wait in L1 between rows. Nothing is packed, taps in the padding are left out.
 // Parallel over groups of order::sample_group images; where those are few, over channels, too.
 // Order: one FMA chain per sample group over (n, oy, ox) ascending; pair tree.
 // Error: (terms of a group + log2 of the groups) * 2^-24 * sum |dz x| at most.
@@ -14,72 +13,83 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-/// Taps of a row that share a load of dz, and vectors of channels at once: as many chains as hide the latency of an FMA.
-constexpr int taps_together = 3, vectors_together = registers == 32 ? 4 : 2;
+/// Rows and columns of a window that share a load of dz: chains enough to hide the latency of an FMA.
+constexpr int rows_together = 3, columns_together = 3;
 
-/// One output row times `taps` neighbouring taps: sums (taps, channels) go on.
+/// A vector of channels of one output row, or `last` of them; taps from (kh, kw) on.
 struct RowArgs {
-  const float* x;     // row of the image that the taps see
-  const float* dz;    // (ow, c)
-  float* sums;        // of the first tap
-  std::int64_t kw;    // first tap
-  std::int64_t last;  // floats of the last vector, where it is partial
+  const float* x;   // row of the image that kh sees
+  const float* dz;  // (ow, c)
+  float* sums;      // of tap (kh, kw); (taps, c)
+  std::int64_t kw, last;
 };
 
-template <int taps, int vectors, bool partial>
-TENON_INLINE void add_row(const Conv2dPlan& p, const RowArgs& a) {
+/// `rows` x `columns` taps, whose rows are all there: their sums go on.
+template <int rows, int columns, bool partial>
+void add_taps(const Conv2dPlan& p, const RowArgs& a) {
   const ConvGeometry& g = p.g;
-  const auto load = [&](const float* from, int v) __attribute__((always_inline)) {
-    return partial && v + 1 == vectors ? Simd::load_n(from + v * width, a.last) : Simd::load(from + v * width);
+  const auto load = [&](const float* from) __attribute__((always_inline)) {
+    return partial ? Simd::load_n(from, a.last) : Simd::load(from);
   };
-  Vf acc[taps][vectors];
-#pragma GCC unroll 4
-  for (int t = 0; t < taps; ++t)
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) acc[t][v] = load(a.sums + t * g.c, v);
-  const std::int64_t next = std::int64_t{g.dilation_w} * g.c;
-  // The edges, tap by tap.
+  const std::int64_t channels = g.c, line = std::int64_t{g.dilation_h} * g.w * channels,
+                     next = std::int64_t{g.dilation_w} * channels;
+  Vf acc[rows][columns];
+#pragma GCC unroll 3
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 3
+    for (int t = 0; t < columns; ++t) acc[r][t] = load(a.sums + (r * g.kw + t) * channels);
+  // At the edges some columns are missing.
   const auto at_the_edge = [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
     for (std::int64_t ox = begin; ox < end; ++ox)
-#pragma GCC unroll 4
-      for (int t = 0; t < taps; ++t) {
+#pragma GCC unroll 3
+      for (int t = 0; t < columns; ++t) {
         const std::int64_t ix = ox * g.stride_w + (a.kw + t) * g.dilation_w - g.pad_left;
         if (ix < 0 || ix >= g.w) continue;
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v)
-          acc[t][v] = Simd::fma(load(a.x + ix * g.c, v), load(a.dz + ox * g.c, v), acc[t][v]);
+#pragma GCC unroll 3
+        for (int r = 0; r < rows; ++r)
+          acc[r][t] = Simd::fma(load(a.x + r * line + ix * channels), load(a.dz + ox * channels), acc[r][t]);
       }
   };
-  const Range inside = columns_inside(g, a.kw, a.kw + taps - 1);
+  const Range inside = columns_inside(g, a.kw, a.kw + columns - 1);
   at_the_edge(0, inside.begin);
-  const float* x = a.x + (inside.begin * g.stride_w + a.kw * g.dilation_w - g.pad_left) * g.c;
-  const float* dz = a.dz + inside.begin * g.c;
-  for (std::int64_t ox = inside.begin; ox < inside.end; ++ox, x += g.stride_w * g.c, dz += g.c)
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      const Vf d = load(dz, v);
-#pragma GCC unroll 4
-      for (int t = 0; t < taps; ++t) acc[t][v] = Simd::fma(load(x + t * next, v), d, acc[t][v]);
+  const float* x[rows];
+#pragma GCC unroll 3
+  for (int r = 0; r < rows; ++r)
+    x[r] = a.x + r * line + (inside.begin * g.stride_w + a.kw * g.dilation_w - g.pad_left) * channels;
+  const float* dz = a.dz + inside.begin * channels;
+  for (std::int64_t ox = inside.begin; ox < inside.end; ++ox, dz += channels) {
+    const Vf d = load(dz);
+#pragma GCC unroll 3
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 3
+      for (int t = 0; t < columns; ++t) acc[r][t] = Simd::fma(load(x[r] + t * next), d, acc[r][t]);
+      x[r] += g.stride_w * channels;
     }
+  }
   at_the_edge(inside.end, g.ow);
-#pragma GCC unroll 4
-  for (int t = 0; t < taps; ++t)
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      float* to = a.sums + t * g.c + v * width;
-      if (partial && v + 1 == vectors)
-        Simd::store_n(to, acc[t][v], a.last);
+#pragma GCC unroll 3
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 3
+    for (int t = 0; t < columns; ++t) {
+      float* to = a.sums + (r * g.kw + t) * channels;
+      if (partial)
+        Simd::store_n(to, acc[r][t], a.last);
       else
-        Simd::store(to, acc[t][v]);
+        Simd::store(to, acc[r][t]);
     }
 }
 
-/// All taps of one row of the window for `vectors` vectors of channels.
-template <int vectors, bool partial>
-void add_taps(const Conv2dPlan& p, RowArgs a) {
-  for (a.kw = 0; a.kw + taps_together <= p.g.kw; a.kw += taps_together, a.sums += taps_together * p.g.c)
-    add_row<taps_together, vectors, partial>(p, a);
-  for (; a.kw < p.g.kw; ++a.kw, a.sums += p.g.c) add_row<1, vectors, partial>(p, a);
+/// All columns of `rows` rows of the window.
+template <int rows, bool partial>
+void add_rows(const Conv2dPlan& p, RowArgs a) {
+  for (a.kw = 0; a.kw < p.g.kw;) {
+    const std::int64_t columns = smaller(columns_together, p.g.kw - a.kw);
+    (columns == 3   ? add_taps<rows, 3, partial>
+     : columns == 2 ? add_taps<rows, 2, partial>
+                    : add_taps<rows, 1, partial>)(p, a);
+    a.kw += columns;
+    a.sums += columns * p.g.c;
+  }
 }
 
 /// Channels `which` of one image.
@@ -87,19 +97,21 @@ void add_image(const Conv2dPlan& p, const float* x, const float* dz, Range which
   const ConvGeometry& g = p.g;
   for (std::int64_t oy = 0; oy < g.oh; ++oy) {
     const float* row = dz + oy * g.ow * g.c;
-    for (std::int64_t c = which.begin; c < which.end;) {
-      const std::int64_t left = which.end - c;
-      const std::int64_t vectors = left >= vectors_together * width ? vectors_together : 1;
-      for (std::int64_t kh = 0; kh < g.kh; ++kh) {
-        const std::int64_t iy = oy * g.stride_h + kh * g.dilation_h - g.pad_top;
-        if (iy < 0 || iy >= g.h) continue;
-        const RowArgs args{x + iy * g.w * g.c + c, row + c, partial + kh * g.kw * g.c + c, 0, left};
-        (vectors > 1    ? add_taps<vectors_together, false>
-         : left < width ? add_taps<1, true>
-                        : add_taps<1, false>)(p, args);
+    // Rows of the window that lie in the image.
+    const std::int64_t top = oy * g.stride_h - g.pad_top;
+    const std::int64_t first = top >= 0 ? 0 : smaller(blocks_of(-top, g.dilation_h), g.kh),
+                       last = top >= g.h ? first : smaller((g.h - 1 - top) / g.dilation_h + 1, g.kh);
+    for (std::int64_t c = which.begin; c < which.end; c += width)
+      for (std::int64_t kh = first; kh < last;) {
+        const std::int64_t rows = smaller(rows_together, last - kh), left = which.end - c;
+        const RowArgs args{x + (top + kh * g.dilation_h) * g.w * g.c + c, row + c, partial + kh * g.kw * g.c + c, 0,
+                           left};
+        const bool whole = left >= width;
+        (rows == 3   ? (whole ? add_rows<3, false> : add_rows<3, true>)
+         : rows == 2 ? (whole ? add_rows<2, false> : add_rows<2, true>)
+                     : (whole ? add_rows<1, false> : add_rows<1, true>))(p, args);
+        kh += rows;
       }
-      c += vectors * width;
-    }
     if (g.bias) {
       float* sums = partial + std::int64_t{g.kh} * g.kw * g.c;
       for_each_lanes(which.size(), [&](std::int64_t i, auto lanes) {
