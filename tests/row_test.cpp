@@ -81,7 +81,8 @@ class RowTest {
 
  private:
   [[nodiscard]] bool rounded_operands() const {
-    return arithmetic_of(row_) == Arithmetic::tf32 || arithmetic_of(row_) == Arithmetic::bf16;
+    const Arithmetic a = arithmetic_of(row_);
+    return a == Arithmetic::split || a == Arithmetic::tf32 || a == Arithmetic::bf16;
   }
 
   /// False where the row refuses.

@@ -56,7 +56,9 @@ def parse():
     add("--isa", default="native", help="list of native, avx2: instruction sets to which all are capped")
     add("--rounds", type=int, default=5)
     add("--steps", type=int, default=50, help="timed steps of the cnn in a round; mlp 10 times, single images 40 times as many")
-    add("--warmup", type=int, default=100, help="steps of training before them: a fresh model is less sparse")
+    add("--warmup", type=int, default=30, help="steps of the peers before them: their steps take as long in every epoch")
+    add("--warmup-tenon", type=int, default=470,
+        help="steps of Tenon before them: its backward leaves out dead terms, of which the first epoch (469) has fewer")
     add("--drop", type=float, default=1.5, metavar="X",
         help="after the first round, leave out what took X times as long as the peer's fastest; 0 never")  # fmt: skip
     add("--provider", action="append", default=[], help="a further Tenon run with this --provider; may be repeated")
@@ -72,8 +74,8 @@ def check(flags, cache):
     least = 3 if flags.kernels else 5  # a round of kernels takes the median of three samples already
     if flags.rounds < least:
         harness.fail(f"--rounds expects {least} or more, found {flags.rounds}", 2)
-    if flags.steps < 1 or flags.warmup < 0 or flags.timeout < 1 or (flags.drop and flags.drop < 1):
-        harness.fail("--steps, --timeout expect 1 or more, --warmup 0 or more, --drop 0 or 1 and more", 2)
+    if flags.steps < 1 or min(flags.warmup, flags.warmup_tenon) < 0 or flags.timeout < 1 or (flags.drop and flags.drop < 1):
+        harness.fail("--steps, --timeout expect 1 or more, --warmup, --warmup-tenon 0 or more, --drop 0 or 1 and more", 2)
     flags.only, flags.models, flags.isa = (v.split(",") for v in (flags.only, flags.models, flags.isa))
     flags.precisions = flags.precisions.split(",")
     lists = (("--only", flags.only, PEERS), ("--isa", flags.isa, ISA), ("--precisions", flags.precisions, report.PRECISIONS))
@@ -210,9 +212,11 @@ def model_contenders(flags, peers, notes):
             for isa in flags.isa:
                 task = (name, threads, isa)
                 common = ["--model", model, "--data-folder", flags.data_folder, "--threads", str(threads), "--json",
-                          "--steps", str(flags.steps * many), "--warmup", str(flags.warmup)]  # fmt: skip
+                          "--steps", str(flags.steps * many)]  # fmt: skip
                 common += ["--batch", str(batch)] if batch else []
-                tenon = [str(Path(flags.bin) / ("infer_bench" if batch else "step_bench")), *common]
+                warmup = flags.warmup if batch else flags.warmup_tenon
+                tenon = [str(Path(flags.bin) / ("infer_bench" if batch else "step_bench")), *common, "--warmup", str(warmup)]
+                common += ["--warmup", str(flags.warmup)]
                 yield Contender(task, "tenon", "", "fp32", tenon, ISA[isa])
                 for precision in ("tf32", "bf16"):
                     yield Contender(task, "tenon", precision, precision, [*tenon, "--precision", precision], ISA[isa])

@@ -320,6 +320,7 @@ def write(flags, contenders, notes):
     for r in rows:
         r["task"] = dict(zip(("name", "threads", "isa"), r["task"]))
     data = {"date": date, "machine": machine(), "rounds": flags.rounds, "steps": flags.steps, "warmup": flags.warmup,
+            "warmup_tenon": flags.warmup_tenon,
             "notes": notes, "banners": sorted(banners), "rows": rows}  # fmt: skip
     (out / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     explanation = "Medians over the rounds of each round's median; the range is their least and greatest."

@@ -14,7 +14,7 @@ named and left out.
   --precisions fp32,tf32,bf16  with --kernels (default: what the processor has)
   --keep      with --kernels: rows in --out that this run does not measure stay in its files
   --match REGEX  only configurations of the peers whose words match: '^(?!.*bf16)' leaves out bf16
-  --rounds N  --threads 1,2  --isa native,avx2  --steps N  --warmup N  --drop X  --preload LIBRARY  --provider LIST
+  --rounds N  --threads 1,2  --isa native,avx2  --steps N  --warmup N  --warmup-tenon N  --drop X  --preload LIBRARY  --provider LIST
   --out DIR   peers.md, peers.json and peers.svg go here (default: build/peers)
   --readme F  put the table of the fastest into the Markdown file F
   --no-install  take the virtual environment as it is

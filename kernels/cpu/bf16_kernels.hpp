@@ -23,7 +23,8 @@ struct Bf16Conv {
 
 struct Bf16Kernels {
   const char* provider;  // "cpu.amx"
-  RunFn gemm;            // GemmGeometry
+  RunFn gemm;            // GemmGeometry, as is the next
+  RunFn split_gemm;      // both halves of every number: tf32
   RunFn conv2d;          // Bf16Conv, as are the others
   RunFn conv2d_grad_input;
   RunFn conv2d_grad_filter;
@@ -44,6 +45,7 @@ void append_bf16_rows(KernelTable&, const Bf16Kernels&);
 #ifdef TENON_ISA
 namespace tenon::cpu::TENON_ISA {
 void bf16_gemm(const Call&);
+void split_gemm(const Call&);
 void bf16_conv2d(const Call&);
 void bf16_conv2d_grad_input(const Call&);
 void bf16_conv2d_grad_filter(const Call&);

@@ -1,5 +1,6 @@
 // Binding of the loops that multiply operands rounded to bf16: products, convolutions of 16 channels and filters or
 // more, and their gradients where every term is alive. What is refused here runs on the rows of the classes before bf16.
+// Products of the class tf32 multiply both halves of every number on the same tiles.
 #include <algorithm>
 
 #include "kernels/bind/product_geometry.hpp"
@@ -20,12 +21,13 @@ std::int64_t floats_of(std::int64_t bf16s) { return (bf16s + 1) / 2; }
 
 // --- matmul -------------------------------------------------------------------------------------------------------
 
-Bound bind_gemm(const ProductGeometry& product, const Problem& p, RunFn run) {
+Bound bind_gemm(const ProductGeometry& product, const Problem& p, const Kernel& row) {
+  const bool split = row.precision == Precision::tf32;
   GemmGeometry g{product};
   // Packing an element costs as much as a few FMAs: it has to be multiplied more often than that.
   if (g.m < 4 || g.n < 4 || g.k < 4) return Refusal{"expects 4 rows, columns and terms or more"};
   const std::int64_t chunks = order::chunks(g.k, order::k_chunk), depth = order::tree_depth(chunks),
-                     terms = rounded(std::min(g.k, order::k_chunk), terms_step), slot = block * block,
+                     terms = rounded(std::min(g.k, order::k_chunk), terms_step) * (split ? 2 : 1), slot = block * block,
                      rows = rounded(g.m, block) / block;
   g.threads = p.threads;
   g.by_chunks = chunks > 1 && g.m * g.n <= 65536;
@@ -46,20 +48,20 @@ Bound bind_gemm(const ProductGeometry& product, const Problem& p, RunFn run) {
   if (g.bias_grad) g.sums_at = w.take(g.dz_cols * order::tree_depth(order::chunks(g.dz_rows, order::k_chunk)));
   if (g.by_chunks) g.slots_at = w.take(chunks * rows * (rounded(g.n, block) / block) * slot);
   g.own_at = w.take(g.own_each * g.threads);
-  return make_step(run, g, w.bytes());
+  return make_step(split ? kernels(row).split_gemm : kernels(row).gemm, g, w.bytes());
 }
 
 Bound bind_matmul(const Problem& p, const Kernel& row) {
   if (auto why = bind::refuse_unless_f32(p, p.ins)) return *why;
-  return bind_gemm(bind::matmul_geometry(p), p, kernels(row).gemm);
+  return bind_gemm(bind::matmul_geometry(p), p, row);
 }
 Bound bind_matmul_grad_a(const Problem& p, const Kernel& row) {
   if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
-  return bind_gemm(bind::matmul_grad_a_geometry(p), p, kernels(row).gemm);
+  return bind_gemm(bind::matmul_grad_a_geometry(p), p, row);
 }
 Bound bind_matmul_grad_b(const Problem& p, const Kernel& row) {
   if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
-  return bind_gemm(bind::matmul_grad_b_geometry(p), p, kernels(row).gemm);
+  return bind_gemm(bind::matmul_grad_b_geometry(p), p, row);
 }
 
 // --- conv2d -------------------------------------------------------------------------------------------------------
@@ -169,8 +171,8 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
 
 template <class Op>
 void append(KernelTable& table, const Bf16Kernels& k, Bound (*bind)(const Problem&, const Kernel&), Edges edges,
-            bool strips) {
-  table.push_back({op::kind_of<Op>, k.provider, false, false, edges, bind, &k, Precision::bf16, strips});
+            bool strips, Precision precision = Precision::bf16) {
+  table.push_back({op::kind_of<Op>, k.provider, false, false, edges, bind, &k, precision, strips});
 }
 
 }  // namespace
@@ -185,6 +187,11 @@ void append_bf16_rows(KernelTable& table, const Bf16Kernels& k) {
   append<op::Conv2d>(table, k, bind_conv2d, conv, true);
   append<op::Conv2dGradInput>(table, k, bind_conv2d_grad_input, conv, true);
   append<op::Conv2dGradFilter>(table, k, bind_conv2d_grad_filter, conv, true);
+
+  const Precision tf32 = Precision::tf32;
+  append<op::MatMul>(table, k, bind_matmul, gemm, false, tf32);
+  append<op::MatMulGradA>(table, k, bind_matmul_grad_a, gemm, false, tf32);
+  append<op::MatMulGradB>(table, k, bind_matmul_grad_b, gemm, false, tf32);
 }
 
 }  // namespace tenon::cpu

@@ -49,9 +49,19 @@ struct Work {
   Arithmetic arithmetic;
 
   [[nodiscard]] double sum_factor(double by = margin) const { return by * (std::sqrt(terms) + 2) * u; }
-  /// What a product loses where its operands are rounded first, (1 + 2^-8)^2 - 1 or (1 + 2^-11)^2 - 1.
+  /// What a product loses where its operands are rounded first, (1 + 2^-8)^2 - 1 or (1 + 2^-11)^2 - 1. Of split operands the
+  /// product of the lower halves is missing, 2^-8 each, and 2^-16 is rounded away on either side.
   [[nodiscard]] double rounding() const {
-    return arithmetic == Arithmetic::bf16 ? 0x1p-7 + 0x1p-16 : arithmetic == Arithmetic::tf32 ? 0x1p-10 + 0x1p-22 : 0;
+    switch (arithmetic) {
+      case Arithmetic::bf16:
+        return 0x1p-7 + 0x1p-16;
+      case Arithmetic::tf32:
+        return 0x1p-10 + 0x1p-22;
+      case Arithmetic::split:
+        return 3 * 0x1p-16 + 0x1p-22;
+      default:
+        return 0;
+    }
   }
   /// The operation on other operands.
   [[nodiscard]] std::vector<Array> run(const op::AnyOp& other, const In& operands) const {

@@ -158,7 +158,8 @@ RowRun run_reference(const op::AnyOp& any, const std::vector<Array>& in, const C
 Arithmetic arithmetic_of(const Kernel& row) {
   if (row.precision == Precision::bf16) return Arithmetic::bf16;
   if (row.precision == Precision::fp32) return Arithmetic::fp32;
-  return row.provider.starts_with("cuda.") ? Arithmetic::tf32 : Arithmetic::winograd;
+  if (row.provider.starts_with("cuda.")) return Arithmetic::tf32;
+  return row.provider.starts_with("cpu.amx") ? Arithmetic::split : Arithmetic::winograd;
 }
 
 Comparison compare_bits(const std::vector<Array>& found, const std::vector<Array>& expected) {

@@ -41,7 +41,7 @@ double late_loss(Trainer&& t, const Dataset& data, std::int64_t batch, int steps
 
 }  // namespace
 
-TEST_CASE("a program of bf16 binds the emulated rows where they accept", "[amx][bind]") {
+TEST_CASE("programs of bf16 and tf32 bind the emulated rows where they accept", "[amx][bind]") {
   if (!tests::emulate_amx()) return;
   CompileOptions o = image_options(true);
   o.run.precision = "bf16";
@@ -59,6 +59,10 @@ TEST_CASE("a program of bf16 binds the emulated rows where they accept", "[amx][
   CHECK(convolutions == 5);
   CHECK(rounded == 1 + 6);
   o.run.precision = "tf32";
+  Program split = compile(cnn(), o);
+  for (const PlanEntry& e : split.plan(Program::Mode::train, 8))
+    CHECK((e.provider == provider) == e.op.starts_with("matmul"));
+  o.run.precision = "fp32";
   Program exact = compile(cnn(), o);
   for (const PlanEntry& e : exact.plan(Program::Mode::train, 8)) CHECK(e.provider != provider);
 }

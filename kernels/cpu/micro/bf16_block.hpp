@@ -3,6 +3,9 @@
 // and, inside a tap, over steps of 32 terms.
 // Fewer rows or columns: one tile instead of two in that direction. Tiles are always whole, as a multiplication takes
 // its 16 cycles whatever they hold: what lies beyond the last row or column is computed and left in z, where nobody looks.
+// With `split` operands each 32 terms of A and of B are two packed matrices, upper and lower halves (bf16_pack.hpp), one behind
+// the other, and z += upper upper + upper lower + lower upper: 2^-16 of a product is missing, and as much is rounded away
+// on either side.
 // Order: one chain over k per element of z, 32 terms at a time. z may pause in memory, so blocks change no bit.
 #pragma once
 #include "kernels/cpu/micro/bf16_pack.hpp"
@@ -28,7 +31,7 @@ struct BlockArgs {
 /// The only tap of a matrix.
 inline constexpr std::int64_t no_taps[1] = {0};
 
-template <int down, int across>
+template <int down, int across, bool split>
 void block(const BlockArgs& g) {
   const std::int64_t z_row = block_side * sizeof(float), a_row = g.a_row * 2, b_row = 64;
   float* below = g.z + tile_rows * block_side;
@@ -59,6 +62,28 @@ void block(const BlockArgs& g) {
         dot_bf16<1, 4, 7>();
       }
       if constexpr (down > 1 && across > 1) dot_bf16<3, 5, 7>();
+      if constexpr (!split) continue;
+      const Bf16* lower = b + across * tile_bf16s;
+      load_tile<6>(lower, b_row);
+      dot_bf16<0, 4, 6>();
+      if constexpr (down > 1) dot_bf16<2, 5, 6>();
+      if constexpr (across > 1) {
+        load_tile<7>(lower + tile_bf16s, b_row);
+        dot_bf16<1, 4, 7>();
+      }
+      if constexpr (down > 1 && across > 1) dot_bf16<3, 5, 7>();
+      load_tile<6>(b, b_row);
+      load_tile<4>(a + tile_bf16s, a_row);
+      dot_bf16<0, 4, 6>();
+      if constexpr (down > 1) {
+        load_tile<5>(a + tile_bf16s + g.a_below, a_row);
+        dot_bf16<2, 5, 6>();
+      }
+      if constexpr (across > 1) {
+        load_tile<7>(b + tile_bf16s, b_row);
+        dot_bf16<1, 4, 7>();
+      }
+      if constexpr (down > 1 && across > 1) dot_bf16<3, 5, 7>();
     }
   }
   store_tile<0>(g.z, z_row);
@@ -68,11 +93,12 @@ void block(const BlockArgs& g) {
 }
 
 /// The block for so many rows and columns, up to 32.
+template <bool split = false>
 TENON_INLINE void multiply_block(const BlockArgs& g, std::int64_t rows, std::int64_t columns) {
   if (rows > tile_rows)
-    columns > tile_columns ? block<2, 2>(g) : block<2, 1>(g);
+    columns > tile_columns ? block<2, 2, split>(g) : block<2, 1, split>(g);
   else
-    columns > tile_columns ? block<1, 2>(g) : block<1, 1>(g);
+    columns > tile_columns ? block<1, 2, split>(g) : block<1, 1, split>(g);
 }
 
 }  // namespace

@@ -2,9 +2,11 @@
 // its gradients. dz is undone in fp32 before it is rounded; bias gradients are the fp32 sums of gemm_tiled.
 // Layout: blocks of 32 x 32. Each thread packs a into tiles [16 rows][32 terms] and b into tiles [16 pairs][16 columns]
 // that stay in its L2, k in pieces of 512, so that a panel of b stays in L1 while blocks of rows pass.
+// gemm_split (precision tf32) packs both halves of every number (bf16_pack.hpp) and multiplies them three times instead.
 // Parallel by regions or by chunks of k (gemm_regions.hpp, which also has the epilogue).
 // Order: one chain per output inside chunks of order::k_chunk, 32 terms at a time; chunk sums join by the pair tree.
-// Error: (2 * 2^-8 + (min(k, 1024) + log2 of the chunks) * 2^-24) * sum |a b| at most.
+// Error: (rounding + (min(k, 1024) + log2 of the chunks) * 2^-24) * sum |a b| at most, where rounding is 2 * 2^-8, and
+// 3 * 2^-16 of split numbers.
 #include "kernels/cpu/bf16_kernels.hpp"
 #include "kernels/cpu/micro/bf16_block.hpp"
 #include "kernels/cpu/micro/gemm_regions.hpp"
@@ -12,7 +14,12 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-constexpr std::int64_t piece_steps = 16;  // of 32 terms: a panel of b takes 32 KiB
+/// Matrices that an operand is packed as: itself rounded, or its two halves.
+template <bool split>
+constexpr std::int64_t parts = split ? 2 : 1;
+/// Steps of 32 terms in a piece: a panel of b takes 32 KiB.
+template <bool split>
+constexpr std::int64_t piece_steps = 16 / parts<split>;
 
 /// Rows in blocks of 32.
 struct Blocks {
@@ -23,51 +30,58 @@ struct Blocks {
 
 TENON_INLINE std::int64_t steps_of(Range terms) { return blocks_of(terms.size(), tile_terms); }
 
-/// Rows of a over `terms`: [16 rows][steps][tile]; what a tile has more is zero.
-void pack_rows(const GemmGeometry& g, const float* a, Range rows, Range terms, Bf16* to) {
+/// Rows of a over `terms`: [16 rows][steps][step][tile], where `step` is what lies between tiles of neighbouring terms; what
+/// a tile has more is zero.
+template <class Half>
+void pack_rows(const GemmGeometry& g, const float* a, Range rows, Range terms, std::int64_t step, Bf16* to) {
   const std::int64_t steps = steps_of(terms);
-  for (std::int64_t r0 = rows.begin; r0 < rows.end; r0 += tile_rows, to += steps * tile_bf16s)
+  for (std::int64_t r0 = rows.begin; r0 < rows.end; r0 += tile_rows, to += steps * step)
     for (std::int64_t s = 0; s < steps; ++s) {
       const std::int64_t k0 = terms.begin + s * tile_terms, count = smaller(tile_terms, terms.end - k0);
-      Bf16* tile = to + s * tile_bf16s;
+      Bf16* tile = to + s * step;
       if (g.a_col == 1) {
         for (std::int64_t r = 0; r < tile_rows; ++r)
-          round_row(a + (r0 + r) * g.a_row + k0, r0 + r < rows.end ? count : 0, tile + r * tile_terms, tile_terms);
+          round_row<Half>(a + (r0 + r) * g.a_row + k0, r0 + r < rows.end ? count : 0, tile + r * tile_terms,
+                          tile_terms);
         continue;
       }
       for (std::int64_t r = 0; r < tile_rows; r += width)
         for (std::int64_t k = 0; k < tile_terms; k += 2 * width)
-          turn_terms([&](std::int64_t t) { return k + t < count ? a + (k0 + k + t) * g.a_col + r0 + r : nullptr; },
-                     rows.end - r0 - r, tile + r * tile_terms + k, tile_terms);
+          turn_terms<Half>(
+              [&](std::int64_t t) { return k + t < count ? a + (k0 + k + t) * g.a_col + r0 + r : nullptr; },
+              rows.end - r0 - r, tile + r * tile_terms + k, tile_terms);
     }
 }
 
-/// At most 32 columns of b over `terms`: [steps][16 columns][tile]; what a tile has more is zero.
-void pack_columns(const GemmGeometry& g, const float* b, Range columns, Range terms, Bf16* to) {
+/// At most 32 columns of b over `terms`: [steps][step][16 columns][tile]; what a tile has more is zero.
+template <class Half>
+void pack_columns(const GemmGeometry& g, const float* b, Range columns, Range terms, std::int64_t step, Bf16* first) {
   const std::int64_t steps = steps_of(terms);
   for (std::int64_t s = 0; s < steps; ++s) {
     const std::int64_t k0 = terms.begin + s * tile_terms, count = smaller(tile_terms, terms.end - k0);
+    Bf16* to = first + s * step;
     for (std::int64_t j0 = columns.begin; j0 < columns.end; j0 += tile_columns, to += tile_bf16s) {
       const std::int64_t there = columns.end - j0;
       if (g.b_col == 1) {
         const auto row = [&](std::int64_t k) { return k < count ? b + (k0 + k) * g.b_row + j0 : nullptr; };
         for (std::int64_t k = 0; k < tile_terms; k += 2)
-          pair_rows(row(k), row(k + 1), there, to + k * tile_columns, tile_columns);
+          pair_rows<Half>(row(k), row(k + 1), there, to + k * tile_columns, tile_columns);
         continue;
       }
       for (std::int64_t j = 0; j < tile_columns; j += width)
         for (std::int64_t k = 0; k < tile_terms; k += 2 * width)
-          turn_pairs(b + (j0 + j) * g.b_col + k0 + k, g.b_col, there - j, count - k, to + k * tile_columns + 2 * j,
-                     2 * tile_columns);
+          turn_pairs<Half>(b + (j0 + j) * g.b_col + k0 + k, g.b_col, there - j, count - k,
+                           to + k * tile_columns + 2 * j, 2 * tile_columns);
     }
   }
 }
 
+template <bool split>
 struct TileForm {
   static constexpr std::int64_t panel = block_side, slot_floats = block_side * block_side, batch = 0,
                                 column_step = tile_columns;
   static constexpr bool turns = false;
-  static constexpr std::int64_t whole_terms = piece_steps * tile_terms;
+  static constexpr std::int64_t whole_terms = piece_steps<split> * tile_terms;
   using Scope = TileScope;
   TENON_INLINE Blocks tiles_of(Range rows) { return {rows, blocks_of(rows.size(), block_side)}; }
 
@@ -81,23 +95,33 @@ struct TileForm {
     const auto panel_columns = [&](std::int64_t p) {
       return Range{columns.begin + p * panel, smaller(columns.begin + (p + 1) * panel, columns.end)};
     };
-    const std::int64_t panel_size = 2 * steps * tile_bf16s;
-    for (std::int64_t p = 0; p < panels; ++p) pack_columns(g, w.b, panel_columns(p), terms, packed_b + p * panel_size);
+    constexpr std::int64_t a_step = parts<split> * tile_bf16s;
+    const auto b_step = [](Range across) {
+      return parts<split> * (across.size() > tile_columns ? 2 * tile_bf16s : tile_bf16s);
+    };
+    const std::int64_t panel_size = 2 * steps * parts<split> * tile_bf16s;
+    for (std::int64_t p = 0; p < panels; ++p) {
+      const Range across = panel_columns(p);
+      Bf16* to = packed_b + p * panel_size;
+      pack_columns<Upper>(g, w.b, across, terms, b_step(across), to);
+      if (split) pack_columns<Lower>(g, w.b, across, terms, b_step(across), to + b_step(across) / 2);
+    }
     for (std::int64_t t0 = which.begin; t0 < which.end; t0 += g.tile_block) {
       const std::int64_t t1 = smaller(t0 + g.tile_block, which.end);
-      pack_rows(g, w.a, {blocks.begin(t0), blocks.begin(t1)}, terms, packed_a);
-      for (std::int64_t s0 = 0; s0 < steps; s0 += piece_steps) {
-        const std::int64_t s1 = smaller(s0 + piece_steps, steps);
+      const Range together{blocks.begin(t0), blocks.begin(t1)};
+      pack_rows<Upper>(g, w.a, together, terms, a_step, packed_a);
+      if (split) pack_rows<Lower>(g, w.a, together, terms, a_step, packed_a + tile_bf16s);
+      for (std::int64_t s0 = 0; s0 < steps; s0 += piece_steps<split>) {
+        const std::int64_t s1 = smaller(s0 + piece_steps<split>, steps);
         for (std::int64_t p = 0; p < panels; ++p) {
           const Range across = panel_columns(p);
-          const std::int64_t b_step = across.size() > tile_columns ? 2 * tile_bf16s : tile_bf16s;
           for (std::int64_t t = t0; t < t1; ++t) {
             const Range rows{blocks.begin(t), blocks.begin(t + 1)};
             float* z = slot(t, p);
             if (s1 == steps && !g.by_chunks) fetch_results(w, rows, across);
-            multiply_block(
-                {packed_a + (t - t0) * panel_size + s0 * tile_bf16s, tile_terms, steps * tile_bf16s, tile_bf16s,
-                 no_taps, 1, s1 - s0, packed_b + p * panel_size + s0 * b_step, b_step, z, s0 > 0},
+            multiply_block<split>(
+                {packed_a + (t - t0) * panel_size + s0 * a_step, tile_terms, steps * a_step, a_step, no_taps, 1,
+                 s1 - s0, packed_b + p * panel_size + s0 * b_step(across), b_step(across), z, s0 > 0},
                 rows.size(), across.size());
             if (s1 == steps) done(t, p, rows, across);
           }
@@ -109,6 +133,7 @@ struct TileForm {
 
 }  // namespace
 
-void bf16_gemm(const Call& call) { run_gemm<TileForm>(call); }
+void bf16_gemm(const Call& call) { run_gemm<TileForm<false>>(call); }
+void split_gemm(const Call& call) { run_gemm<TileForm<true>>(call); }
 
 }  // namespace tenon::cpu::TENON_ISA

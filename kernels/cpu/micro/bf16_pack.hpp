@@ -15,6 +15,18 @@ TENON_INLINE Vi rounded_upper(Vf v) {
   // NaN keeps its sign and becomes quiet; rounding it could end in infinity.
   return Simd::unordered(v, v) ? bits | 0x400000 : bits + 0x7FFF + odd;
 }
+/// What is packed of a number: all of it, rounded; or what rounding cuts off, which is rounded in its turn. The two together
+/// have 16 of its 24 bits, and a sign each. Nothing is cut off from a number that is not finite, or rounds to infinity.
+struct Upper {
+  TENON_INLINE Vf of(Vf v) { return v; }
+};
+struct Lower {
+  TENON_INLINE Vf of(Vf v) {
+    const Vf rest = v - Simd::from_bits(rounded_upper(v) & ~0xFFFF);
+    return Simd::abs(rest) < __builtin_inff() ? rest : Vf{};
+  }
+};
+
 /// Lanes of the lower and of the upper half of a vector in turn.
 template <class V, int... l>
 [[maybe_unused]] TENON_INLINE V take_turns(V v, std::integer_sequence<int, l...>) {
@@ -49,33 +61,39 @@ TENON_INLINE Vi pairs_of(Vf low, Vf high) {
 
 TENON_INLINE void store_pairs(Bf16* to, Vi pairs) { std::memcpy(to, &pairs, sizeof pairs); }
 /// Lanes [0, count) of a row, the rest 0; nothing is read where `count` is 0 or less.
+template <class Half>
 TENON_INLINE Vf load_lanes(const float* from, std::int64_t count) {
-  return count >= width ? Simd::load(from) : count > 0 ? Simd::load_n(from, count) : Vf{};
+  return Half::of(count >= width ? Simd::load(from) : count > 0 ? Simd::load_n(from, count) : Vf{});
 }
 
 /// to[0, most) = from[0, count) rounded, 0 behind; `most` is a multiple of 2 * width.
+template <class Half = Upper>
 TENON_INLINE void round_row(const float* from, std::int64_t count, Bf16* to, std::int64_t most) {
   for (std::int64_t i = 0; i < most; i += 2 * width)
-    store_pairs(to + i, pairs_of(load_lanes(from + i, count - i), load_lanes(from + i + width, count - i - width)));
+    store_pairs(to + i,
+                pairs_of(load_lanes<Half>(from + i, count - i), load_lanes<Half>(from + i + width, count - i - width)));
 }
 
 /// Terms as rows of floats, `count` lanes of each; null is a row of zeros.
+template <class Half>
 TENON_INLINE Vf load_term(const float* row, std::int64_t at, std::int64_t count) {
-  return row == nullptr ? Vf{} : load_lanes(row + at, count - at);
+  return row == nullptr ? Vf{} : load_lanes<Half>(row + at, count - at);
 }
 /// to[0, columns) = pairs of two terms, lane by lane; `columns` is a multiple of width.
+template <class Half = Upper>
 TENON_INLINE void pair_rows(const float* first, const float* second, std::int64_t count, Bf16* to,
                             std::int64_t columns) {
   for (std::int64_t j = 0; j < columns; j += width)
-    store_pairs(to + 2 * j, pair_up(load_term(first, j, count), load_term(second, j, count)));
+    store_pairs(to + 2 * j, pair_up(load_term<Half>(first, j, count), load_term<Half>(second, j, count)));
 }
 /// The same for 2 * width terms row(t), turned: to[j * to_stride] gets lane j of all, for `width` lanes.
-template <class Row>
+template <class Half = Upper, class Row>
 TENON_INLINE void turn_terms(const Row& row, std::int64_t count, Bf16* to, std::int64_t to_stride) {
   Vf square[width];
 #pragma GCC unroll 16
   for (int i = 0; i < width; ++i)
-    square[i] = Simd::from_bits(pair_up(load_term(row(2 * i), 0, count), load_term(row(2 * i + 1), 0, count)));
+    square[i] =
+        Simd::from_bits(pair_up(load_term<Half>(row(2 * i), 0, count), load_term<Half>(row(2 * i + 1), 0, count)));
   turn_square(square);
 #pragma GCC unroll 16
   for (int j = 0; j < width; ++j) store_pairs(to + j * to_stride, Simd::bits(square[j]));
@@ -83,6 +101,7 @@ TENON_INLINE void turn_terms(const Row& row, std::int64_t count, Bf16* to, std::
 
 /// `width` rows of 2 * width terms, `stride` apart, of which `rows` and `count` are there: to[j * to_stride] gets pair j
 /// of every row.
+template <class Half = Upper>
 TENON_INLINE void turn_pairs(const float* from, std::int64_t stride, std::int64_t rows, std::int64_t count, Bf16* to,
                              std::int64_t to_stride) {
   Vf square[width];
@@ -90,7 +109,7 @@ TENON_INLINE void turn_pairs(const float* from, std::int64_t stride, std::int64_
   for (int i = 0; i < width; ++i) {
     const float* row = from + i * stride;
     const std::int64_t there = i < rows ? count : 0;
-    square[i] = Simd::from_bits(pairs_of(load_lanes(row, there), load_lanes(row + width, there - width)));
+    square[i] = Simd::from_bits(pairs_of(load_lanes<Half>(row, there), load_lanes<Half>(row + width, there - width)));
   }
   turn_square(square);
 #pragma GCC unroll 16

@@ -9,6 +9,7 @@ namespace tenon::cpu::TENON_ISA {
 extern const Bf16Kernels bf16_table;
 const Bf16Kernels bf16_table{.provider = "cpu." TENON_TEXT(TENON_ISA),
                              .gemm = bf16_gemm,
+                             .split_gemm = split_gemm,
                              .conv2d = bf16_conv2d,
                              .conv2d_grad_input = bf16_conv2d_grad_input,
                              .conv2d_grad_filter = bf16_conv2d_grad_filter,
