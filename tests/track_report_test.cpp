@@ -13,21 +13,28 @@ using namespace tenon::track;
 
 namespace {
 
-/// A run in which every string that a user gives is `text`.
-std::string page_with(const Root& root, const std::string& text) {
-  Run run = Experiment(text, {.root = root.path})
-                .start_run({.name = text,
-                            .params = {{text, text}},
-                            .tags = {{text + "t", text}},
-                            .environment = {{text + "e", text}},
-                            .command_line = {text, text}});
-  run.log(text, std::vector<double>{1, 2, 3});
-  run.log("epoch/" + text, std::vector<double>{1, 2});
-  run.log("epoch/val_" + text, std::vector<double>{2, 1});
-  run.log_confusion(text, std::vector<std::string>{text, "b"}, std::vector<std::int64_t>{3, 1, 0, 4});
-  run.log_image(text, std::vector<std::uint8_t>(4, 7), 2, 2, 1, 0, text);
-  run.fail(text);
+/// A run in which every string that a user gives is one of next().
+template <class Next>
+std::string page_with(const Root& root, const Next& next) {
+  Run run = Experiment(next(), {.root = root.path})
+                .start_run({.name = next(),
+                            .params = {{next(), next()}},
+                            .tags = {{next() + "t", next()}},
+                            .environment = {{next() + "e", next()}},
+                            .command_line = {next(), next()}});
+  run.log(next(), std::vector<double>{1, 2, 3});
+  const std::string both = next();
+  run.log("epoch/" + both, std::vector<double>{1, 2});
+  run.log("epoch/val_" + both, std::vector<double>{2, 1});
+  run.log_confusion(next(), std::vector<std::string>{next(), "b"}, std::vector<std::int64_t>{3, 1, 0, 4});
+  const std::string image = next();
+  run.log_image(image, std::vector<std::uint8_t>(4, 7), 2, 2, 1, 0, next());
+  run.fail(next());
   return text_of(write_report(RunView::open(run.folder())));
+}
+constexpr std::size_t strings_of_a_page = 17;
+std::string page_with(const Root& root, const std::string& text) {
+  return page_with(root, [&] { return text; });
 }
 
 Run started(const Root& root) { return Experiment("e", {.root = root.path}).start_run({.name = "n"}); }
@@ -55,11 +62,21 @@ TEST_CASE("no string of a user becomes markup", "[report]") {
   }
   std::mt19937 random(5);
   const std::string alphabet = "<>&\"'=/!-[]() ;:#%\\\n\t\x02\x7f\xe2\x80\xae\xc3\xa9\xffsvgscript";
-  for (int i = 0; i < 200; ++i) {
+  std::vector<std::string> names;
+  const auto next = [&] {
     std::string text = "x";
     for (int length = static_cast<int>(random() % 40); length-- > 0;) text += alphabet[random() % alphabet.size()];
-    INFO(html::escaped(text, 80));
-    REQUIRE(tags_of(page_with(root, text)) == benign);
+    return names.emplace_back(text);
+  };
+  while (names.size() < 10000) {
+    const Root of_its_own;
+    const std::size_t first = names.size();
+    const std::vector<std::string> tags = tags_of(page_with(of_its_own, next));
+    std::string shown;
+    for (std::size_t i = first; i < names.size(); ++i) shown += html::escaped(names[i], 80) + "\n";
+    INFO(shown);
+    REQUIRE(names.size() - first == strings_of_a_page);
+    REQUIRE(tags == benign);
   }
   (void)write_index(root.path);
   for (const std::string& tag : tags_of(text_of(root.path + "/index.html"))) {

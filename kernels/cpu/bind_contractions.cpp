@@ -202,7 +202,7 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   const std::int64_t block = c.images_block * c.unit_block * g.ow, panels = std::int64_t{g.groups} * c.panels;
   c.partial_each = rounded(panels * panel * (terms + (g.bias ? 1 : 0)), 16);
   return finish(c, m.conv2d_grad_filter_dense, 0,
-                rounded(block * m.tile_height, 16) + block * panel * 8 + c.images_block * positions * g.k,
+                rounded(block * m.tile_height, 16) + block * panel * filter_panels + c.images_block * positions * g.k,
                 c.partial_each * groups);
 }
 

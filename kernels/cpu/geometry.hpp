@@ -25,6 +25,9 @@ struct GemmGeometry : ProductGeometry {
   std::int64_t dz_at, sums_at, slots_at, own_at, own_each, b_at, stack_at;
 };
 
+/// Panels of dz that a dense filter gradient packs at once: 256 KiB for 256 positions and panels of 32 filters.
+inline constexpr std::int64_t filter_panels = 8;
+
 /// The output positions that reach an image, where they are more or less than there are: dz with zeros around it.
 struct DzFrame {
   std::int64_t top, left, h, w;   // first position and extents

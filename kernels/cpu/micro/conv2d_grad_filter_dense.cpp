@@ -15,8 +15,6 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-constexpr std::int64_t panel_block = 8;  // panels of dz that are packed at once: 256 KiB for 256 positions
-
 /// Rows of some images; more than one image only where rows are all of them.
 struct Block {
   Range images, rows;
@@ -153,7 +151,7 @@ void add_block(const Conv2dPlan& p, const Call& call, const Block& b, bool first
   const Tiles tiles = tiles_of({0, terms_of(p)});
   for (std::int64_t i0 = share.panels.begin; i0 < share.panels.end;) {
     const std::int64_t group = i0 / p.panels,
-                       i1 = smaller(smaller(i0 + panel_block, (group + 1) * p.panels), share.panels.end);
+                       i1 = smaller(smaller(i0 + filter_panels, (group + 1) * p.panels), share.panels.end);
     pack_dz(p, dz, positions, {i0, i1}, packed_dz);
     if (g.bias && share.tiles.begin == 0)
       for (std::int64_t i = i0; i < i1; ++i) {
@@ -186,7 +184,7 @@ void add_group(const Conv2dPlan& p, const Call& call, Range images, const Share&
   const std::int64_t most = p.images_block * p.unit_block * g.ow;
   float* packed_x = scratch;
   float* packed_dz = packed_x + blocks_of(most * tile_height, 16) * 16;
-  float* dense = packed_dz + most * panel * panel_block;
+  float* dense = packed_dz + most * panel * filter_panels;
   std::int64_t held = -1;
   bool first = true;
   for (std::int64_t n = images.begin; n < images.end; n += p.images_block)
