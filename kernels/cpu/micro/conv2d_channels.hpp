@@ -1,6 +1,7 @@
 // Convolutions in which every channel has a filter of its own (depthwise): a row of pixels, all channels, taps in order.
 // Taps beside the image are left out, so that no image has to be copied into a frame of zeros.
 #pragma once
+#include "kernels/cpu/micro/conv2d_columns.hpp"
 #include "kernels/cpu/micro/conv2d_end.hpp"
 
 namespace tenon::cpu::TENON_ISA {
@@ -15,10 +16,7 @@ struct ChannelTaps {
 
   /// Pixels of [0, pixels) that meet every tap.
   TENON_MEMBER Range inside(std::int64_t pixels) const {
-    const std::int64_t last = columns - 1 - first - (inner - 1) * tap;
-    const std::int64_t begin = first >= 0 ? 0 : smaller(blocks_of(-first, step), pixels),
-                       end = last < 0 ? 0 : smaller(last / step + 1, pixels);
-    return {begin, larger(begin, end)};
+    return windows_inside(first, (inner - 1) * tap, step, columns, pixels);
   }
 };
 
@@ -51,13 +49,12 @@ TENON_INLINE void channel_row(const float* x, const float* w, const ChannelTaps&
   // A pixel at the edge: the taps that are there.
   const auto at_the_edge = [&](std::int64_t p) {
     const std::int64_t column = t.first + p * t.step;
-    const std::int64_t begin = column >= 0 ? 0 : smaller(blocks_of(-column, t.tap), t.inner),
-                       end = column >= t.columns ? begin : smaller((t.columns - 1 - column) / t.tap + 1, t.inner);
+    const Range there = taps_there(column, t.inner, t.tap, t.columns);
     ChannelTaps some = t;
-    some.inner = larger(end - begin, 0);
+    some.inner = there.size();
     for_each_lanes(channels, [&](std::int64_t c, auto lanes) {
-      channel_pixels<1>(x + (column + begin * t.tap) * channels, w + begin * t.w_inner, some, channels, c, to.from(p),
-                        lanes);
+      channel_pixels<1>(x + (column + there.begin * t.tap) * channels, w + there.begin * t.w_inner, some, channels, c,
+                        to.from(p), lanes);
     });
   };
   for (std::int64_t p = 0; p < inside.begin; ++p) at_the_edge(p);

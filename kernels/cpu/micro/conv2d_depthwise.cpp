@@ -21,14 +21,12 @@ void conv2d_depthwise(const Call& call) {
     for (std::int64_t row = begin; row < end; ++row) {
       // Rows of the window that lie in the image.
       const std::int64_t top = row % g.oh * g.stride_h - g.pad_top;
-      const std::int64_t first = top >= 0 ? 0 : smaller(blocks_of(-top, g.dilation_h), g.kh),
-                         last = top >= g.h ? first : smaller((g.h - 1 - top) / g.dilation_h + 1, g.kh);
-      const ChannelTaps taps{
-          larger(last - first, 0), g.kw,    -g.pad_left, g.stride_w, g.dilation_w, g.w, g.dilation_h * line,
-          g.kw * channels,         channels};
+      const Range there = taps_there(top, g.kh, g.dilation_h, g.h);
+      const ChannelTaps taps{there.size(),    g.kw,    -g.pad_left, g.stride_w, g.dilation_w, g.w, g.dilation_h * line,
+                             g.kw * channels, channels};
       float* y = output<float>(call, 0) + row * g.ow * channels;
-      channel_row(input<float>(call, 0) + (row / g.oh * g.h + top + first * g.dilation_h) * line,
-                  input<float>(call, 1) + first * g.kw * channels, taps, g.ow, channels,
+      channel_row(input<float>(call, 0) + (row / g.oh * g.h + top + there.begin * g.dilation_h) * line,
+                  input<float>(call, 1) + there.begin * g.kw * channels, taps, g.ow, channels,
                   {y, channels, bias, fn == op::UnaryFn::relu});
       if (!in_registers(fn))
         pointwise::with_unary<Simd>(fn, g.alpha, 0.f, [&](const auto& f) {

@@ -99,11 +99,10 @@ void add_image(const Conv2dPlan& p, const float* x, const float* dz, Range which
     const float* row = dz + oy * g.ow * g.c;
     // Rows of the window that lie in the image.
     const std::int64_t top = oy * g.stride_h - g.pad_top;
-    const std::int64_t first = top >= 0 ? 0 : smaller(blocks_of(-top, g.dilation_h), g.kh),
-                       last = top >= g.h ? first : smaller((g.h - 1 - top) / g.dilation_h + 1, g.kh);
+    const Range there = taps_there(top, g.kh, g.dilation_h, g.h);
     for (std::int64_t c = which.begin; c < which.end; c += width)
-      for (std::int64_t kh = first; kh < last;) {
-        const std::int64_t rows = smaller(rows_together, last - kh), left = which.end - c;
+      for (std::int64_t kh = there.begin; kh < there.end;) {
+        const std::int64_t rows = smaller(rows_together, there.end - kh), left = which.end - c;
         const RowArgs args{x + (top + kh * g.dilation_h) * g.w * g.c + c, row + c, partial + kh * g.kw * g.c + c, 0,
                            left};
         const bool whole = left >= width;

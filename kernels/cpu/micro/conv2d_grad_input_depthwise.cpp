@@ -18,12 +18,12 @@ void class_row(const Conv2dPlan& p, const float* dz, const float* filter, std::i
   const ConvGeometry& g = p.g;
   const std::int64_t top = iy / g.stride_h + h.at, line = std::int64_t{g.ow} * g.c;
   // Rows of dz that are there.
-  const std::int64_t first = top >= 0 ? 0 : smaller(blocks_of(-top, p.dz.reach_h), h.count),
-                     last = top >= g.oh ? first : smaller((g.oh - 1 - top) / p.dz.reach_h + 1, h.count);
-  const ChannelTaps taps{larger(last - first, 0), w.count,      w.at, 1, p.dz.reach_w, g.ow, p.dz.reach_h * line,
-                         -h.step * g.kw * g.c,    -w.step * g.c};
-  channel_row(dz + (top + first * p.dz.reach_h) * line, filter + ((h.first - first * h.step) * g.kw + w.first) * g.c,
-              taps, blocks_of(g.w - rx, g.stride_w), g.c, {gx + rx * g.c, std::int64_t{g.stride_w} * g.c});
+  const Range there = taps_there(top, h.count, p.dz.reach_h, g.oh);
+  const ChannelTaps taps{there.size(),         w.count,      w.at, 1, p.dz.reach_w, g.ow, p.dz.reach_h * line,
+                         -h.step * g.kw * g.c, -w.step * g.c};
+  channel_row(dz + (top + there.begin * p.dz.reach_h) * line,
+              filter + ((h.first - there.begin * h.step) * g.kw + w.first) * g.c, taps, blocks_of(g.w - rx, g.stride_w),
+              g.c, {gx + rx * g.c, std::int64_t{g.stride_w} * g.c});
 }
 
 }  // namespace
