@@ -1,7 +1,8 @@
 // conv2d_grad_filter: gfilter(kh,kw,c,k) = sum over (n,oy,ox) of dz(n,oy,ox,k) x(n,iy,ix,c), and gbias(k) = sum of dz,
 // where dz undoes the epilogue of a pooled convolution.
 // Layout: each k has a list of its live positions; the gradients of that k, (kh,kw,c), stay in registers while the list is
-// walked. A dead term costs nothing. Where all are alive: conv2d_grad_filter_dense, the same bits.
+// walked. A dead term costs nothing. An image that L1 cannot hold is cut into planes of channels that it can hold.
+// Where all are alive: conv2d_grad_filter_dense, the same bits.
 // Parallel over groups of order::sample_group images; each writes its partial sums, which join by the pair tree.
 // Order: one FMA chain per sample group over (n, oy, ox) ascending. Error: (terms of a group + log2 of the groups) *
 // 2^-24 * sum |dz x| at most.
@@ -71,108 +72,112 @@ TENON_INLINE Walk walk_of(std::int64_t rows, std::int64_t vectors, bool partial)
   return (rows == 1 ? walks_of<1, false> : rows == 2 ? walks_of<2, false> : walks_of<3, false>)[vectors - 1];
 }
 
-/// The live terms of every filter of an image: where the window of x begins, and dz.
+/// The live terms of every filter of an image: the pixel where the window of x begins, in planes of `channels`, and dz.
 struct FilterLists {
-  const Conv2dPlan& p;
-  PooledGradient dz;
   Terms terms;
   std::int32_t* count;
   std::int64_t each;  // from filter to filter
 
   TENON_MEMBER Terms of(std::int64_t k) const { return {terms.at + k * each, terms.dz + k * each}; }
-  /// Of the first window of an output row.
-  TENON_MEMBER std::int32_t row_start(std::int64_t y, int below) const {
-    return static_cast<std::int32_t>((2 * y + below) * p.g.stride_h * p.padded_w * p.g.c);
-  }
 };
-
-/// By squares of positions and filters, turned: a filter's positions are lanes then.
-void squeeze_lists(const FilterLists& l, Range which) {
-  const ConvGeometry& g = l.p.g;
-  const std::int32_t next = g.stride_w * g.c;
-  const Vi columns = multiples_of(2 * next);
-  const Vf scale = Simd::set(l.dz.scale);
-  const int together = g.pw <= width ? 2 : 1;  // rows: their terms may not mix
-  for (std::int64_t y = 0; y < g.ph; ++y)
-    for (std::int64_t k0 = which.begin; k0 < which.end; k0 += width)
-      for (int first = 0; first < 2; first += together)
-        for (std::int64_t x = 0; x < g.pw; x += width) {
-          const std::int64_t filters = smaller(width, which.end - k0), at = (y * g.pw + x) * g.k + k0;
-          Vf value[width], mask[width];
-          for (int i = 0; i < width; ++i) {
-            const bool there = x + i < g.pw;
-            const std::int64_t from = at + i * g.k;
-            value[i] = !there             ? Vf{}
-                       : filters == width ? Simd::load(l.dz.gy + from)
-                                          : Simd::load_n(l.dz.gy + from, filters);
-            mask[i] = Simd::from_bits(there ? widen(load_bytes(l.dz.mask + from, filters)) : Vi{} + 0xFF);
-          }
-          turn_square(value);
-          turn_square(mask);
-          for (std::int64_t j = 0; j < filters; ++j) {
-            // A window has one winner: bit 1 of the mask is its row, bit 0 its column.
-            const Vi winner = Simd::bits(mask[j]),
-                     place = columns + (winner & 1) * next + static_cast<std::int32_t>(2 * x) * next;
-            const Vf dz = value[j] * scale;
-            std::int32_t& count = l.count[k0 + j];
-            for (int below = first; below < first + together; ++below) {
-              const Terms list = l.of(k0 + j);
-              count += static_cast<std::int32_t>(append_live(
-                  {list.at + count, list.dz + count}, place + l.row_start(y, below), dz, (winner & 0xFE) == 2 * below));
-            }
-          }
-        }
-}
-
-/// Term by term.
-void fill_lists(const FilterLists& l, Range which) {
-  const ConvGeometry& g = l.p.g;
-  const std::int32_t next = g.stride_w * g.c;
-  for (std::int64_t y = 0; y < g.ph; ++y)
-    for (int below = 0; below < 2; ++below)
-      for (std::int64_t x = 0; x < g.pw; ++x) {
-        const std::int64_t at = (y * g.pw + x) * g.k;
-        const auto start = l.row_start(y, below) + static_cast<std::int32_t>(2 * x) * next;
-        for_each_equal(l.dz.mask + at + which.begin, which.size(), 2 * below, 0xFE, [&](std::int64_t i) {
-          const std::int64_t k = which.begin + i;
-          const Terms list = l.of(k);
-          const std::int32_t end = l.count[k]++;
-          list.at[end] = start + (l.dz.mask[at + k] & 1) * next;
-          list.dz[end] = l.dz.gy[at + k] * l.dz.scale;
-        });
-      }
-}
-
-/// Adds one image to the partial sums [k][kh][kw c], then of the bias, by channel lists; filters `which`.
-void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which,
-                    float* scratch, float* partial) {
+/// What a thread works with.
+struct ListScratch {
+  FilterLists lists;
+  LiveRow row;
+  std::int32_t *filter, *at;  // the terms of a row of positions
+  float* dz;
+  float* plane;
+};
+ListScratch list_scratch(const Conv2dPlan& p, float* from) {
   const ConvGeometry& g = p.g;
   // A filter has one live term a window at most.
-  const std::int64_t terms = terms_of(p), row = std::int64_t{g.kw} * g.c, line = std::int64_t{p.padded_w} * g.c,
-                     each = std::int64_t{g.ph} * g.pw + list_slack;
-  float* dz = scratch + each * g.k;
-  const FilterLists lists{p,
-                          pooled_gradient(g, call, n),
-                          {reinterpret_cast<std::int32_t*>(scratch), dz},
-                          reinterpret_cast<std::int32_t*>(dz + each * g.k),
-                          each};
-  for (std::int64_t k = which.begin; k < which.end; ++k) lists.count[k] = 0;
-  (squeezes ? squeeze_lists : fill_lists)(lists, which);
-  const std::int64_t vectors = blocks_of(row, width), last = row - (vectors - 1) * width;
-  for (std::int64_t k = which.begin; k < which.end; ++k) {
-    const Terms list = lists.of(k);
-    const std::int64_t count = lists.count[k];
+  const std::int64_t each = std::int64_t{g.ph} * g.pw + list_slack, row = std::int64_t{g.pw} * g.k + list_slack;
+  const auto take = [&](std::int64_t floats) {
+    float* at = from;
+    from += floats;
+    return at;
+  };
+  const auto take_ints = [&](std::int64_t ints) { return reinterpret_cast<std::int32_t*>(take(ints)); };
+  ListScratch s{};
+  s.plane = take(p.unit_block < g.c ? std::int64_t{p.padded_h} * p.padded_w * p.unit_block : 0);
+  s.lists = {{take_ints(each * g.k), take(each * g.k)}, take_ints(g.k), each};
+  s.filter = take_ints(row);
+  s.at = take_ints(row);
+  s.dz = take(row);
+  s.row = live_row(g, from);
+  return s;
+}
+
+/// Lists the terms of the filters `which`, row of positions by row of positions.
+void list_terms(const Conv2dPlan& p, const PooledGradient& dz, std::int64_t channels, Range which,
+                const ListScratch& s) {
+  const ConvGeometry& g = p.g;
+  const auto next = static_cast<std::int32_t>(g.stride_w * channels),
+             line = static_cast<std::int32_t>(g.stride_h * p.padded_w * channels);
+  for (std::int64_t k = which.begin; k < which.end; ++k) s.lists.count[k] = 0;
+  for (std::int64_t y = 0; y < g.ph; ++y) {
+    list_row(g, dz, y, which, 1, s.row);
+    for (std::int32_t below = 0; below < 2; ++below) {
+      std::int64_t count = 0;
+      std::int32_t first = (2 * static_cast<std::int32_t>(y) + below) * line;
+      for (std::int64_t x = 0; x < g.pw; ++x, first += 2 * next)
+        pick_terms(s.row, x, 2, 2 * below, [&](Vi code, Vf value, LaneSet set) {
+          append(s.filter + count, code >> 2, set);
+          append(s.at + count, (code & 1) * next + first, set);
+          append(s.dz + count, value, set);
+          count += __builtin_popcount(set);
+        });
+      for (std::int64_t i = 0; i < count; ++i) {
+        const std::int32_t k = s.filter[i], end = s.lists.count[k];
+        const std::int64_t to = k * s.lists.each + end;
+        s.lists.terms.at[to] = s.at[i];
+        s.lists.terms.dz[to] = s.dz[i];
+        s.lists.count[k] = end + 1;
+      }
+    }
+  }
+}
+
+/// Adds the lists times one plane to the partial sums [k][kh][kw channels].
+void walk_plane(const Conv2dPlan& p, const FilterLists& lists, const float* plane, std::int64_t channels, Range which,
+                float* partial) {
+  const ConvGeometry& g = p.g;
+  const std::int64_t row = g.kw * channels, line = p.padded_w * channels, vectors = blocks_of(row, width),
+                     last = row - (vectors - 1) * width;
+  for (std::int64_t k = which.begin; k < which.end; ++k)
     for (std::int64_t r = 0; r < g.kh; r += walk_rows)
       for (std::int64_t v = 0; v < vectors; v += walk_vectors) {
         const std::int64_t height = smaller(walk_rows, g.kh - r), across = smaller(walk_vectors, vectors - v);
         const bool partial_vector = last < width && v + across == vectors;
-        walk_of(height, across,
-                partial_vector)({list, count, image + r * g.dilation_h * line + v * width, g.dilation_h * line,
-                                 partial + k * terms + r * row + v * width, row, last});
+        walk_of(height, across, partial_vector)({lists.of(k), lists.count[k],
+                                                 plane + r * g.dilation_h * line + v * width, g.dilation_h * line,
+                                                 partial + (k * g.kh + r) * row + v * width, row, last});
       }
-    if (!g.bias) continue;
+}
+
+/// Channels [c, c + channels) of every pixel.
+void cut_plane(const Conv2dPlan& p, const float* image, std::int64_t channels, float* to) {
+  const std::int64_t pixels = std::int64_t{p.padded_h} * p.padded_w;
+  for (std::int64_t i = 0; i < pixels; ++i)
+    for (std::int64_t c = 0; c < channels; c += width)
+      Simd::store(to + i * channels + c, Simd::load(image + i * p.g.c + c));
+}
+
+/// Adds one image to the partial sums [plane][k][kh][kw channels], then of the bias, by channel lists; filters `which`.
+void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which,
+                    const ListScratch& s, float* partial) {
+  const ConvGeometry& g = p.g;
+  const std::int64_t channels = p.unit_block;
+  list_terms(p, pooled_gradient(g, call, n), channels, which, s);
+  for (std::int64_t c = 0; c < g.c; c += channels) {
+    if (channels < g.c) cut_plane(p, image + c, channels, s.plane);
+    walk_plane(p, s.lists, channels < g.c ? s.plane : image, channels, which, partial + c * g.kh * g.kw * g.k);
+  }
+  if (!g.bias) return;
+  for (std::int64_t k = which.begin; k < which.end; ++k) {
+    const Terms list = s.lists.of(k);
     float sum = partial[bias_at(p) + k];
-    for (std::int64_t i = 0; i < count; ++i) sum += list.dz[i];
+    for (std::int64_t i = 0; i < s.lists.count[k]; ++i) sum += list.dz[i];
     partial[bias_at(p) + k] = sum;
   }
 }
@@ -184,14 +189,15 @@ void conv2d_grad_filter(const Call& call) {
   const ConvGeometry& g = p.g;
   auto* work = static_cast<float*>(call.workspace);
   const float* x = input<float>(call, 1);
-  const std::int64_t groups = order::chunks(g.n, order::sample_group), terms = terms_of(p);
+  const std::int64_t groups = order::chunks(g.n, order::sample_group), channels = p.unit_block,
+                     taps = std::int64_t{g.kh} * g.kw;
   float* partials = work + p.partial_at;
   float* gfilter = output<float>(call, 0);
   const std::int32_t threads = team_size(call, p);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     float* scratch = work + p.scratch_at + omp_get_thread_num() * p.scratch_each;
-    float* rest = scratch + padded_floats(p);
+    const ListScratch lists = list_scratch(p, scratch + padded_floats(p));
 #pragma omp for schedule(static)
     for (std::int64_t s = 0; s < groups; ++s)
       std::memset(partials + s * p.partial_each, 0, static_cast<std::size_t>(p.partial_each) * sizeof(float));
@@ -205,13 +211,16 @@ void conv2d_grad_filter(const Call& call) {
       const Range which = part(g.k, i % parts, parts);
       for (std::int64_t n = s * order::sample_group; n < smaller(g.n, (s + 1) * order::sample_group); ++n) {
         const float* image = padded_image(p, x, n, scratch);
-        add_by_channel(p, call, image, n, which, rest, partial);
+        add_by_channel(p, call, image, n, which, lists, partial);
       }
     }
     join_partials(partials, p.partial_each, groups);
 #pragma omp for schedule(static)
-    for (std::int64_t t = 0; t < terms; ++t)
-      for (std::int64_t k = 0; k < g.k; ++k) gfilter[t * g.k + k] = partials[k * terms + t];
+    for (std::int64_t t = 0; t < taps * g.c; ++t) {
+      const std::int64_t tap = t / g.c, c = t % g.c, plane = c - c % channels;
+      const float* sums = partials + plane * taps * g.k + tap * channels + c - plane;
+      for (std::int64_t k = 0; k < g.k; ++k) gfilter[t * g.k + k] = sums[k * taps * channels];
+    }
   }
   if (g.bias) std::memcpy(output<float>(call, 1), partials + bias_at(p), static_cast<std::size_t>(g.k) * sizeof(float));
 }

@@ -1,9 +1,12 @@
 // conv2d_grad_input behind a pool: gx(n,iy,ix,c) = sum over (oy,ox,k) of dz(n,oy,ox,k) filter(kh,kw,c,k), live terms
 // only. At most a quarter of dz is alive, and they are found by mask: dead terms are never touched. Without a pool:
 // conv2d_grad_input_dense.cpp.
-// Layout: the filter is turned to [kh][k][kw][c], so that a live term adds whole vectors of neighbouring (kw, c) to the
-// image's gradient, which lies (padded) in L2. The live terms of an image are listed once; then, kh by kh, those at one
-// position share the loads and stores of what they add to, while one kh of the filter stays in L1.
+// Layout: the live terms of an image are listed once, position by position; a term adds to the taps of its position.
+//   slide   3x3 (5x5 with 32 registers), stride 1: a vector of channels at a time, the filter as [channels][k][kh][kw][width].
+//           What the taps add to stays in registers and moves along with the position, and a block of the filter
+//           stays in L1.
+//   runs    the rest: the filter as [kh][k][kw][c], kh by kh, so that a term adds vectors of neighbouring (kw, c) to the
+//           image's gradient, which lies (padded) in L2.
 // Parallel over images.
 // Order: one FMA chain per gx over (oy, ox, k) ascending, no chunks (a row of gx meets larger kh at smaller oy). Error:
 // terms * 2^-24 * sum |dz w| at most.
@@ -17,9 +20,28 @@ namespace {
 /// Vectors of a row that stay in registers while the terms of a position pass.
 constexpr int run_vectors = width == 16 ? 6 : 12;
 
-/// filter (kh,kw,cg,k) -> [kh][k][kw][cg] for k in [begin, end).
+/// What slides.
+TENON_INLINE bool slides(const Conv2dPlan& p) {
+  const ConvGeometry& g = p.g;
+  return g.kh == g.kw && (g.kh == 3 || (g.kh == 5 && registers == 32)) && g.stride_h == 1 && g.stride_w == 1 &&
+         g.dilation_h == 1 && g.dilation_w == 1 && g.groups == 1 && g.c % width == 0;
+}
+/// Floats from filter to filter.
+TENON_INLINE std::int32_t filter_step(const Conv2dPlan& p) {
+  return p.g.kw * (slides(p) ? p.g.kh * std::int32_t{width} : p.cg);
+}
+
+/// filter (kh,kw,cg,k) -> as slides or runs read it, for k in [begin, end).
 void turn_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64_t begin, std::int64_t end) {
-  const std::int64_t row = std::int64_t{p.g.kw} * p.cg;
+  const std::int64_t taps = std::int64_t{p.g.kh} * p.g.kw, row = std::int64_t{p.g.kw} * p.cg;
+  if (slides(p)) {
+    for (std::int64_t c = 0; c < p.g.c; c += width, to += p.g.k * taps * width)
+      for (std::int64_t k = begin; k < end; ++k)
+        for (std::int64_t t = 0; t < taps; ++t)
+          for (std::int64_t i = 0; i < width; ++i)
+            to[(k * taps + t) * width + i] = filter[(t * p.g.c + c + i) * p.g.k + k];
+    return;
+  }
   for (std::int64_t kh = 0; kh < p.g.kh; ++kh)
     for (std::int64_t k = begin; k < end; ++k)
       for (std::int64_t t = 0; t < row; ++t) to[(kh * p.g.k + k) * row + t] = filter[(kh * row + t) * p.g.k + k];
@@ -31,60 +53,65 @@ struct Positions {
   std::int32_t* start;
 };
 
-/// By vectors of filters: position by position, the lanes that won there.
-void squeeze_terms(const Conv2dPlan& p, const PooledGradient& dz, const Positions& t) {
+void list_terms(const Conv2dPlan& p, const PooledGradient& dz, const LiveRow& row, const Positions& t) {
   const ConvGeometry& g = p.g;
-  const auto row = static_cast<std::int32_t>(g.kw * p.cg);
-  const Vi places = multiples_of(row);
-  const Vf scale = Simd::set(dz.scale);
   std::int64_t count = 0;
   std::int32_t* start = t.start;
-  for (std::int64_t y = 0; y < g.ph; ++y)
-    for (int below = 0; below < 2; ++below)
-      for (std::int64_t x = 0; x < g.pw; ++x) {
-        const std::int64_t at = (y * g.pw + x) * g.k;
-        for (int right = 0; right < 2; ++right) {
+  for (std::int64_t y = 0; y < g.ph; ++y) {
+    list_row(g, dz, y, {0, g.k}, filter_step(p), row);
+    for (std::int32_t below = 0; below < 2; ++below)
+      for (std::int64_t x = 0; x < g.pw; ++x)
+        for (std::int32_t right = 0; right < 2; ++right) {
           *start++ = static_cast<std::int32_t>(count);
-          for_each_lanes(g.k, [&](std::int64_t k, auto lanes) {
-            // What lies behind the last byte is 0 and would win.
-            Vi mask = widen(load_bytes(dz.mask + at + k, g.k - k));
-            if (g.k - k < width) mask = places < static_cast<std::int32_t>(g.k - k) * row ? mask : Vi{} + 0xFF;
-            count += append_live({t.terms.at + count, t.terms.dz + count}, places + static_cast<std::int32_t>(k) * row,
-                                 lanes.load(dz.gy + at + k) * scale, mask == 2 * below + right);
+          pick_terms(row, x, 3, 2 * below + right, [&](Vi code, Vf value, LaneSet set) {
+            append(t.terms.at + count, code >> 2, set);
+            append(t.terms.dz + count, value, set);
+            count += __builtin_popcount(set);
           });
         }
-      }
+  }
   *start = static_cast<std::int32_t>(count);
 }
 
-/// Term by term. Two neighbouring pooled bytes stand for two rows of positions: their terms are counted before they are
-/// written, so that each goes to its place at once.
-void list_terms(const Conv2dPlan& p, const PooledGradient& dz, const Positions& t) {
-  const ConvGeometry& g = p.g;
-  const std::int64_t columns = 2 * std::int64_t{g.pw};
-  const auto row = static_cast<std::int32_t>(g.kw * p.cg);
-  std::int32_t count = 0;
-  for (std::int64_t y = 0; y < g.ph; ++y) {
-    std::int32_t* start = t.start + 2 * y * columns;
-    for (int below = 0; below < 2; ++below)
-      for (std::int64_t x = 0; x < g.pw; ++x) {
-        const std::uint8_t* mask = dz.mask + (y * g.pw + x) * g.k;
-        for (int right = 0; right < 2; ++right) {
-          start[below * columns + 2 * x + right] = count;
-          count += static_cast<std::int32_t>(count_equal(mask, g.k, 2 * below + right));
-        }
-      }
-    for (std::int64_t x = 0; x < g.pw; ++x) {
-      const std::int64_t at = (y * g.pw + x) * g.k;
-      std::int32_t next[4] = {start[2 * x], start[2 * x + 1], start[columns + 2 * x], start[columns + 2 * x + 1]};
-      for_each_equal(dz.mask + at, g.k, 0, 0xFC, [&](std::int64_t k) {
-        const std::int32_t i = next[dz.mask[at + k]]++;
-        t.terms.at[i] = static_cast<std::int32_t>(k) * row;
-        t.terms.dz[i] = dz.gy[at + k] * dz.scale;
-      });
+/// One vector of channels: `filter` and `sums` are its own. What falls out of the window to the left is done with.
+template <int kh, int kw>
+void slide(const Conv2dPlan& p, const Positions& live, const float* filter, float* sums) {
+  const std::int64_t next = p.g.c, line = std::int64_t{p.padded_w} * next, positions = 2 * std::int64_t{p.g.pw};
+  const std::int32_t* start = live.start;
+  for (std::int64_t oy = 0; oy < 2 * p.g.ph; ++oy, sums += line) {
+    if (start[0] == start[positions]) {
+      start += positions;
+      continue;
     }
+    float* at = sums;
+    Vf acc[kh][kw];
+#pragma GCC unroll 8
+    for (int y = 0; y < kh; ++y)
+#pragma GCC unroll 8
+      for (int x = 1; x < kw; ++x) acc[y][x] = Simd::load(at + y * line + (x - 1) * next);
+    for (std::int64_t ox = 0; ox < positions; ++ox, ++start, at += next) {
+#pragma GCC unroll 8
+      for (int y = 0; y < kh; ++y) {
+#pragma GCC unroll 8
+        for (int x = 1; x < kw; ++x) acc[y][x - 1] = acc[y][x];
+        acc[y][kw - 1] = Simd::load(at + y * line + (kw - 1) * next);
+      }
+      for (std::int32_t i = start[0]; i < start[1]; ++i) {
+        const float* w = filter + live.terms.at[i];
+        const Vf dz = Simd::set(live.terms.dz[i]);
+#pragma GCC unroll 8
+        for (int y = 0; y < kh; ++y)
+#pragma GCC unroll 8
+          for (int x = 0; x < kw; ++x) acc[y][x] = Simd::fma(dz, Simd::load(w + (y * kw + x) * width), acc[y][x]);
+      }
+#pragma GCC unroll 8
+      for (int y = 0; y < kh; ++y) Simd::store(at + y * line, acc[y][0]);
+    }
+#pragma GCC unroll 8
+    for (int y = 0; y < kh; ++y)
+#pragma GCC unroll 8
+      for (int x = 1; x < kw; ++x) Simd::store(at + y * line + (x - 1) * next, acc[y][x]);
   }
-  t.start[2 * g.ph * columns] = count;
 }
 
 /// to[0, vectors * width) += sum of dz * w over `count` terms, one at least; the last vector may be partial.
@@ -136,17 +163,10 @@ TENON_INLINE void add_position(const Conv2dPlan& p, Terms terms, std::int64_t co
   }
 }
 
-void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::int64_t n, float* scratch) {
+/// Live terms kh by kh.
+void add_runs(const Conv2dPlan& p, const Positions& live, const float* turned, float* sums) {
   const ConvGeometry& g = p.g;
-  const std::int64_t line = std::int64_t{p.padded_w} * g.c, image = std::int64_t{g.h} * g.w * g.c;
-  float* gx = output<float>(call, 0) + n * image;
-  float* sums = p.padded ? scratch : gx;
-  const std::int64_t most = std::int64_t{g.ph} * g.pw * g.k + list_slack;
-  float* lists = scratch + padded_floats(p);
-  const Positions live{{reinterpret_cast<std::int32_t*>(lists), lists + most},
-                       reinterpret_cast<std::int32_t*>(lists + 2 * most)};
-  (squeezes ? squeeze_terms : list_terms)(p, pooled_gradient(g, call, n), live);
-  std::memset(sums, 0, static_cast<std::size_t>(p.padded_h * line) * sizeof(float));
+  const std::int64_t line = std::int64_t{p.padded_w} * g.c;
   for (std::int64_t kh = g.kh - 1; kh >= 0; --kh) {
     const float* w = turned + kh * g.k * g.kw * p.cg;
     const std::int32_t* start = live.start;
@@ -156,6 +176,26 @@ void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::
         if (start[0] != start[1])
           add_position(p, {live.terms.at + start[0], live.terms.dz + start[0]}, start[1] - start[0], w, row);
     }
+  }
+}
+
+void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::int64_t n, float* scratch) {
+  const ConvGeometry& g = p.g;
+  const std::int64_t line = std::int64_t{p.padded_w} * g.c, image = std::int64_t{g.h} * g.w * g.c;
+  float* gx = output<float>(call, 0) + n * image;
+  float* sums = p.padded ? scratch : gx;
+  const std::int64_t most = std::int64_t{g.ph} * g.pw * g.k + list_slack;
+  float* lists = scratch + padded_floats(p);
+  const Positions live{{reinterpret_cast<std::int32_t*>(lists), lists + most},
+                       reinterpret_cast<std::int32_t*>(lists + 2 * most)};
+  list_terms(p, pooled_gradient(g, call, n), live_row(g, lists + 2 * most + 4 * std::int64_t{g.ph} * g.pw + 1), live);
+  std::memset(sums, 0, static_cast<std::size_t>(p.padded_h * line) * sizeof(float));
+  if (slides(p)) {
+    const std::int64_t block = terms_of(p) / g.c * width * g.k;
+    for (std::int64_t c = 0; c < g.c; c += width)
+      (g.kh == 3 ? slide<3, 3> : slide<5, 5>)(p, live, turned + c / width * block, sums + c);
+  } else {
+    add_runs(p, live, turned, sums);
   }
   if (!p.padded) return;
   const std::int64_t rows = smaller(g.h, p.padded_h - g.pad_top), columns = smaller(g.w, p.padded_w - g.pad_left);

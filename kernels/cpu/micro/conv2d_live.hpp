@@ -1,5 +1,5 @@
-// Live terms behind a 2x2 pool, picked from vectors: AVX-512 squeezes the lanes that a mask names to the front, so a list
-// grows without a branch a term.
+// Live terms behind a 2x2 pool, picked from vectors without a branch a term: lanes that hold one are squeezed to the front,
+// and a list grows by as many.
 #pragma once
 #include "kernels/cpu/micro/conv2d.hpp"
 
@@ -11,32 +11,110 @@ struct Terms {
   std::int32_t* at;
   float* dz;
 };
-
-#if defined(__AVX512DQ__)
-inline constexpr bool squeezes = true;
 /// Floats behind the end of a list that appending may write.
 inline constexpr std::int64_t list_slack = width;
 
-/// Puts the lanes of `at` and `dz` where `live` is set at `to`; returns how many they are.
-TENON_INLINE std::int64_t append_live(const Terms& to, Vi at, Vf dz, Vi live) {
-  const __mmask16 lanes = _mm512_movepi32_mask((__m512i)live);
-  const __m512i places = _mm512_maskz_compress_epi32(lanes, (__m512i)at);
-  const __m512 values = _mm512_maskz_compress_ps(lanes, (__m512)dz);
-  std::memcpy(to.at, &places, sizeof places);
-  std::memcpy(to.dz, &values, sizeof values);
-  return __builtin_popcount(lanes);
+#if defined(__AVX512DQ__)
+using LaneSet = __mmask16;
+TENON_INLINE LaneSet lanes_in(Vi where) { return _mm512_movepi32_mask((__m512i)where); }
+/// Lanes of the set in front, in their order; what is behind means nothing.
+TENON_INLINE Vi squeezed(Vi v, LaneSet set) { return (Vi)_mm512_maskz_compress_epi32(set, (__m512i)v); }
+#elif defined(__AVX2__)
+using LaneSet = unsigned;
+TENON_INLINE LaneSet lanes_in(Vi where) { return static_cast<unsigned>(_mm256_movemask_ps((__m256)where)); }
+/// Byte i of entry s: the lane that is the i-th of the set s.
+struct SqueezeTable {
+  std::uint64_t of[256] = {};
+  constexpr SqueezeTable() {
+    for (unsigned s = 0; s < 256; ++s)
+      for (unsigned lane = 0, i = 0; lane < 8; ++lane)
+        if ((s >> lane & 1) != 0) of[s] |= std::uint64_t{lane} << (8 * i++);
+  }
+};
+inline constexpr SqueezeTable squeeze_table;
+TENON_INLINE Vi squeezed(Vi v, LaneSet set) {
+  const __m256i from = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(squeeze_table.of[set])));
+  return (Vi)_mm256_permutevar8x32_epi32((__m256i)v, from);
 }
 #else
-inline constexpr bool squeezes = false;
-inline constexpr std::int64_t list_slack = 0;
-TENON_INLINE std::int64_t append_live(const Terms&, Vi, Vf, Vi) { return 0; }
+using LaneSet = unsigned;
+TENON_INLINE LaneSet lanes_in(Vi where) {
+  unsigned set = 0;
+  for (int i = 0; i < width; ++i) set |= static_cast<unsigned>(where[i] & 1) << i;
+  return set;
+}
+TENON_INLINE Vi squeezed(Vi v, LaneSet set) {
+  std::int32_t front[width] = {};
+  for (int i = 0, count = 0; i < width; ++i)
+    if ((set >> i & 1) != 0) front[count++] = v[i];
+  std::memcpy(&v, front, sizeof v);
+  return v;
+}
 #endif
+TENON_INLINE Vf squeezed(Vf v, LaneSet set) { return Simd::from_bits(squeezed(Simd::bits(v), set)); }
+
+template <class V>
+TENON_INLINE V load_vector(const void* from) {
+  V v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+/// Puts the lanes of the set at `to`; writes a whole vector.
+template <class V>
+TENON_INLINE void append(void* to, V v, LaneSet set) {
+  v = squeezed(v, set);
+  std::memcpy(to, &v, sizeof v);
+}
 
 /// 0, step, 2 step, ...
 TENON_INLINE Vi multiples_of(std::int32_t step) {
   Vi v{};
   for (int i = 0; i < width; ++i) v[i] = i * step;
   return v;
+}
+
+/// The live terms of one row of windows. Those of window x are [begin[x], begin[x + 1]), filters ascending: four times the
+/// filter's number times `step`, plus the winner's place in the window (bit 1: row, bit 0: column); and dz.
+struct LiveRow {
+  std::int32_t* code;
+  float* dz;
+  std::int32_t* begin;
+};
+TENON_INLINE LiveRow live_row(const ConvGeometry& g, float* scratch) {
+  const std::int64_t most = std::int64_t{g.pw} * g.k + list_slack;
+  return {reinterpret_cast<std::int32_t*>(scratch), scratch + most, reinterpret_cast<std::int32_t*>(scratch + 2 * most)};
+}
+
+TENON_INLINE void list_row(const ConvGeometry& g, const PooledGradient& dz, std::int64_t y, Range filters,
+                           std::int32_t step, const LiveRow& row) {
+  const Vi numbers = multiples_of(1), steps = multiples_of(4 * step);
+  const Vf scale = Simd::set(dz.scale);
+  std::int64_t count = 0;
+  for (std::int64_t x = 0; x < g.pw; ++x) {
+    const std::int64_t at = (y * g.pw + x) * g.k + filters.begin;
+    row.begin[x] = static_cast<std::int32_t>(count);
+    for_each_lanes(filters.size(), [&](std::int64_t k, auto lanes) {
+      const Vi winner = widen(load_bytes(dz.mask + at + k, filters.size() - k));
+      // What lies behind the last byte is 0 and would win.
+      const LaneSet live = lanes_in((winner != std::int32_t{op::Epilogue::killed}) &
+                                    (numbers < static_cast<std::int32_t>(smaller(filters.size() - k, width))));
+      append(row.code + count, steps + static_cast<std::int32_t>(filters.begin + k) * (4 * step) + winner, live);
+      append(row.dz + count, lanes.load(dz.gy + at + k) * scale, live);
+      count += __builtin_popcount(live);
+    });
+  }
+  row.begin[g.pw] = static_cast<std::int32_t>(count);
+}
+/// visit(code, dz, set) for the terms of window x whose winner has these bits, vector by vector.
+template <class Visit>
+TENON_INLINE void pick_terms(const LiveRow& row, std::int64_t x, std::int32_t relevant, std::int32_t wanted,
+                             const Visit& visit) {
+  const Vi numbers = multiples_of(1);
+  const std::int32_t end = row.begin[x + 1];
+  for (std::int32_t i = row.begin[x]; i < end; i += width) {
+    const Vi code = load_vector<Vi>(row.code + i);
+    visit(code, load_vector<Vf>(row.dz + i), lanes_in(((code & relevant) == wanted) & (numbers < end - i)));
+  }
 }
 
 }  // namespace
