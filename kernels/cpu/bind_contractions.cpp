@@ -171,17 +171,6 @@ Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
                 padded_floats(c) + 2 * (positions * g.k + slack) + 4 * positions + 1 + live_row_floats(g, slack), 0);
 }
 
-/// Channels of an image that filter gradients by lists read at a time: L1 holds so many, with room for what passes
-/// by, or all where none fits.
-std::int64_t plane_channels(const Conv2dPlan& c, std::int64_t width) {
-  constexpr std::int64_t most = 45056 / sizeof(float);
-  const std::int64_t pixels = std::int64_t{c.padded_h} * c.padded_w, step = std::max<std::int64_t>(width, 16);
-  if (pixels * c.g.c <= most || c.g.c % step != 0) return c.g.c;
-  for (std::int64_t channels = c.g.c - step; channels > 0; channels -= step)
-    if (c.g.c % channels == 0 && pixels * channels <= most) return channels;
-  return c.g.c;
-}
-
 Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
   if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
@@ -203,11 +192,9 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   // memory.
   if (g.pool && g.groups == 1 && g.dilation_w == 1 && g.kw * g.c >= m.width) {
     c.partial_each = rounded(terms * g.k + (g.bias ? g.k : 0), 16);
-    c.unit_block = plane_channels(c, m.width);
-    const std::int64_t plane = c.unit_block < g.c ? std::int64_t{c.padded_h} * c.padded_w * c.unit_block : 0,
-                       lists = (2 * (std::int64_t{g.ph} * g.pw + m.width) + 1) * g.k,
-                       row = 3 * (std::int64_t{g.pw} * g.k + m.width);
-    return finish(c, m.conv2d_grad_filter, 0, padded_floats(c) + plane + lists + row + live_row_floats(g, m.width),
+    const std::int64_t lists = (2 * (std::int64_t{g.ph} * g.pw + m.width) + 1) * g.k,
+                       of_a_row = 3 * (std::int64_t{g.pw} * g.k + m.width);
+    return finish(c, m.conv2d_grad_filter, 0, padded_floats(c) + lists + of_a_row + live_row_floats(g, m.width),
                   c.partial_each * groups);
   }
   // About 256 positions in a block: so many pay for the way of their sums to memory and back, and a panel of dz stays in

@@ -1,4 +1,4 @@
-// What the convolution kernels share: zero-padded images, and dz, dense or as its live terms.
+// What the convolution kernels share: zero-padded images, and dz.
 // A tap in the padding then adds fma(0, w, acc), which is acc for finite w (kernels/common/order.hpp, dead terms).
 #pragma once
 #include "kernels/common/order.hpp"
@@ -129,55 +129,6 @@ TENON_INLINE const float* dense_dz(const Conv2dPlan& p, const Call& call, std::i
         to[((2 * y + dz.mask[i] / 2) * g.ow + 2 * x + dz.mask[i] % 2) * g.k + k] = dz.gy[i] * dz.scale;
       }
   return to;
-}
-
-/// Bit i: m[i] & relevant == wanted, for 64 bytes.
-TENON_INLINE std::uint64_t equal_bits(const std::uint8_t* m, std::uint8_t wanted, std::uint8_t relevant) {
-  using Bytes = std::uint8_t __attribute__((vector_size(width * 4)));
-  std::uint64_t bits = 0;
-  for (int i = 0; i < 64; i += width * 4) {
-    Bytes v;
-    std::memcpy(&v, m + i, sizeof v);
-    v = v & (Bytes{} + relevant);
-#if defined(__AVX512BW__)
-    bits = _mm512_cmpeq_epi8_mask((__m512i)v, _mm512_set1_epi8(static_cast<char>(wanted)));
-#elif defined(__AVX2__)
-    bits |= std::uint64_t{static_cast<std::uint32_t>(_mm256_movemask_epi8((__m256i)(v == wanted)))} << i;
-#elif defined(__SSE2__)
-    bits |= std::uint64_t{static_cast<std::uint32_t>(_mm_movemask_epi8((__m128i)(v == wanted)))} << i;
-#elif defined(__aarch64__)
-    // Each lane keeps its bit of a byte, and neighbours add up to that byte.
-    const std::uint64_t bit = 0x8040201008040201;
-    const uint8x16_t equal = vandq_u8((uint8x16_t)(v == wanted), (uint8x16_t)vdupq_n_u64(bit));
-    uint8x8_t sum = vpadd_u8(vget_low_u8(equal), vget_high_u8(equal));
-    for (int fold = 0; fold < 2; ++fold) sum = vpadd_u8(sum, sum);
-    bits |= std::uint64_t{vget_lane_u16((uint16x4_t)sum, 0)} << i;
-#else
-    for (int j = 0; j < width * 4; ++j) bits |= std::uint64_t{v[j] == wanted} << (i + j);
-#endif
-  }
-  return bits;
-}
-
-/// How many of m[0, n) are `wanted`.
-TENON_INLINE std::int64_t count_equal(const std::uint8_t* m, std::int64_t n, int wanted) {
-  std::int64_t k = 0, count = 0;
-  for (; k + 64 <= n; k += 64)
-    count += __builtin_popcountll(equal_bits(m + k, static_cast<std::uint8_t>(wanted), 0xFF));
-  for (; k < n; ++k) count += m[k] == wanted;
-  return count;
-}
-
-/// body(k) for the k in [0, n) with m[k] & relevant == wanted, ascending.
-template <class Body>
-TENON_INLINE void for_each_equal(const std::uint8_t* m, std::int64_t n, int wanted, int relevant, const Body& body) {
-  std::int64_t k = 0;
-  for (; k + 64 <= n; k += 64)
-    for (std::uint64_t bits = equal_bits(m + k, static_cast<std::uint8_t>(wanted), static_cast<std::uint8_t>(relevant));
-         bits != 0; bits &= bits - 1)
-      body(k + __builtin_ctzll(bits));
-  for (; k < n; ++k)
-    if ((m[k] & relevant) == wanted) body(k);
 }
 
 }  // namespace

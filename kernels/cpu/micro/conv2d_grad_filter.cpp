@@ -1,8 +1,7 @@
 // conv2d_grad_filter: gfilter(kh,kw,c,k) = sum over (n,oy,ox) of dz(n,oy,ox,k) x(n,iy,ix,c), and gbias(k) = sum of dz,
 // where dz undoes the epilogue of a pooled convolution.
 // Layout: each k has a list of its live positions; the gradients of that k, (kh,kw,c), stay in registers while the list is
-// walked. A dead term costs nothing. An image that L1 cannot hold is cut into planes of channels that it can hold.
-// Where all are alive: conv2d_grad_filter_dense, the same bits.
+// walked. A dead term costs nothing. Where all are alive: conv2d_grad_filter_dense, the same bits.
 // Parallel over groups of order::sample_group images; each writes its partial sums, which join by the pair tree.
 // Order: one FMA chain per sample group over (n, oy, ox) ascending. Error: (terms of a group + log2 of the groups) *
 // 2^-24 * sum |dz x| at most.
@@ -72,7 +71,7 @@ TENON_INLINE Walk walk_of(std::int64_t rows, std::int64_t vectors, bool partial)
   return (rows == 1 ? walks_of<1, false> : rows == 2 ? walks_of<2, false> : walks_of<3, false>)[vectors - 1];
 }
 
-/// The live terms of every filter of an image: the pixel where the window of x begins, in planes of `channels`, and dz.
+/// The live terms of every filter of an image: where the window of x begins, and dz.
 struct FilterLists {
   Terms terms;
   std::int32_t* count;
@@ -86,10 +85,8 @@ struct ListScratch {
   LiveRow row;
   std::int32_t *filter, *at;  // the terms of a row of positions
   float* dz;
-  float* plane;
 };
-ListScratch list_scratch(const Conv2dPlan& p, float* from) {
-  const ConvGeometry& g = p.g;
+ListScratch list_scratch(const ConvGeometry& g, float* from) {
   // A filter has one live term a window at most.
   const std::int64_t each = std::int64_t{g.ph} * g.pw + list_slack, row = std::int64_t{g.pw} * g.k + list_slack;
   const auto take = [&](std::int64_t floats) {
@@ -99,7 +96,6 @@ ListScratch list_scratch(const Conv2dPlan& p, float* from) {
   };
   const auto take_ints = [&](std::int64_t ints) { return reinterpret_cast<std::int32_t*>(take(ints)); };
   ListScratch s{};
-  s.plane = take(p.unit_block < g.c ? std::int64_t{p.padded_h} * p.padded_w * p.unit_block : 0);
   s.lists = {{take_ints(each * g.k), take(each * g.k)}, take_ints(g.k), each};
   s.filter = take_ints(row);
   s.at = take_ints(row);
@@ -109,11 +105,9 @@ ListScratch list_scratch(const Conv2dPlan& p, float* from) {
 }
 
 /// Lists the terms of the filters `which`, row of positions by row of positions.
-void list_terms(const Conv2dPlan& p, const PooledGradient& dz, std::int64_t channels, Range which,
-                const ListScratch& s) {
+void list_terms(const Conv2dPlan& p, const PooledGradient& dz, Range which, const ListScratch& s) {
   const ConvGeometry& g = p.g;
-  const auto next = static_cast<std::int32_t>(g.stride_w * channels),
-             line = static_cast<std::int32_t>(g.stride_h * p.padded_w * channels);
+  const std::int32_t next = g.stride_w * g.c, line = g.stride_h * p.padded_w * g.c;
   for (std::int64_t k = which.begin; k < which.end; ++k) s.lists.count[k] = 0;
   for (std::int64_t y = 0; y < g.ph; ++y) {
     list_row(g, dz, y, which, 1, s.row);
@@ -138,46 +132,27 @@ void list_terms(const Conv2dPlan& p, const PooledGradient& dz, std::int64_t chan
   }
 }
 
-/// Adds the lists times one plane to the partial sums [k][kh][kw channels].
-void walk_plane(const Conv2dPlan& p, const FilterLists& lists, const float* plane, std::int64_t channels, Range which,
-                float* partial) {
+/// Adds one image to the partial sums [k][kh][kw c], then of the bias, by channel lists; filters `which`.
+void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which,
+                    const ListScratch& s, float* partial) {
   const ConvGeometry& g = p.g;
-  const std::int64_t row = g.kw * channels, line = p.padded_w * channels, vectors = blocks_of(row, width),
-                     last = row - (vectors - 1) * width;
-  for (std::int64_t k = which.begin; k < which.end; ++k)
+  list_terms(p, pooled_gradient(g, call, n), which, s);
+  const std::int64_t row = std::int64_t{g.kw} * g.c, line = std::int64_t{p.padded_w} * g.c,
+                     vectors = blocks_of(row, width), last = row - (vectors - 1) * width;
+  for (std::int64_t k = which.begin; k < which.end; ++k) {
+    const Terms list = s.lists.of(k);
+    const std::int64_t count = s.lists.count[k];
     for (std::int64_t r = 0; r < g.kh; r += walk_rows)
       for (std::int64_t v = 0; v < vectors; v += walk_vectors) {
         const std::int64_t height = smaller(walk_rows, g.kh - r), across = smaller(walk_vectors, vectors - v);
         const bool partial_vector = last < width && v + across == vectors;
-        walk_of(height, across, partial_vector)({lists.of(k), lists.count[k],
-                                                 plane + r * g.dilation_h * line + v * width, g.dilation_h * line,
-                                                 partial + (k * g.kh + r) * row + v * width, row, last});
+        walk_of(height, across,
+                partial_vector)({list, count, image + r * g.dilation_h * line + v * width, g.dilation_h * line,
+                                 partial + (k * g.kh + r) * row + v * width, row, last});
       }
-}
-
-/// Channels [c, c + channels) of every pixel.
-void cut_plane(const Conv2dPlan& p, const float* image, std::int64_t channels, float* to) {
-  const std::int64_t pixels = std::int64_t{p.padded_h} * p.padded_w;
-  for (std::int64_t i = 0; i < pixels; ++i)
-    for (std::int64_t c = 0; c < channels; c += width)
-      Simd::store(to + i * channels + c, Simd::load(image + i * p.g.c + c));
-}
-
-/// Adds one image to the partial sums [plane][k][kh][kw channels], then of the bias, by channel lists; filters `which`.
-void add_by_channel(const Conv2dPlan& p, const Call& call, const float* image, std::int64_t n, Range which,
-                    const ListScratch& s, float* partial) {
-  const ConvGeometry& g = p.g;
-  const std::int64_t channels = p.unit_block;
-  list_terms(p, pooled_gradient(g, call, n), channels, which, s);
-  for (std::int64_t c = 0; c < g.c; c += channels) {
-    if (channels < g.c) cut_plane(p, image + c, channels, s.plane);
-    walk_plane(p, s.lists, channels < g.c ? s.plane : image, channels, which, partial + c * g.kh * g.kw * g.k);
-  }
-  if (!g.bias) return;
-  for (std::int64_t k = which.begin; k < which.end; ++k) {
-    const Terms list = s.lists.of(k);
+    if (!g.bias) continue;
     float sum = partial[bias_at(p) + k];
-    for (std::int64_t i = 0; i < s.lists.count[k]; ++i) sum += list.dz[i];
+    for (std::int64_t i = 0; i < count; ++i) sum += list.dz[i];
     partial[bias_at(p) + k] = sum;
   }
 }
@@ -189,15 +164,14 @@ void conv2d_grad_filter(const Call& call) {
   const ConvGeometry& g = p.g;
   auto* work = static_cast<float*>(call.workspace);
   const float* x = input<float>(call, 1);
-  const std::int64_t groups = order::chunks(g.n, order::sample_group), channels = p.unit_block,
-                     taps = std::int64_t{g.kh} * g.kw;
+  const std::int64_t groups = order::chunks(g.n, order::sample_group), terms = terms_of(p);
   float* partials = work + p.partial_at;
   float* gfilter = output<float>(call, 0);
   const std::int32_t threads = team_size(call, p);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     float* scratch = work + p.scratch_at + omp_get_thread_num() * p.scratch_each;
-    const ListScratch lists = list_scratch(p, scratch + padded_floats(p));
+    const ListScratch lists = list_scratch(g, scratch + padded_floats(p));
 #pragma omp for schedule(static)
     for (std::int64_t s = 0; s < groups; ++s)
       std::memset(partials + s * p.partial_each, 0, static_cast<std::size_t>(p.partial_each) * sizeof(float));
@@ -216,11 +190,8 @@ void conv2d_grad_filter(const Call& call) {
     }
     join_partials(partials, p.partial_each, groups);
 #pragma omp for schedule(static)
-    for (std::int64_t t = 0; t < taps * g.c; ++t) {
-      const std::int64_t tap = t / g.c, c = t % g.c, plane = c - c % channels;
-      const float* sums = partials + plane * taps * g.k + tap * channels + c - plane;
-      for (std::int64_t k = 0; k < g.k; ++k) gfilter[t * g.k + k] = sums[k * taps * channels];
-    }
+    for (std::int64_t t = 0; t < terms; ++t)
+      for (std::int64_t k = 0; k < g.k; ++k) gfilter[t * g.k + k] = partials[k * terms + t];
   }
   if (g.bias) std::memcpy(output<float>(call, 1), partials + bias_at(p), static_cast<std::size_t>(g.k) * sizeof(float));
 }
