@@ -53,6 +53,12 @@ TENON_INLINE const float* padded_image(const Conv2dPlan& p, const float* x, std:
   return to;
 }
 
+/// Memory that will be read later, to be asked for by lines while something else is computed.
+struct Lines {
+  const float *at, *end;
+  TENON_MEMBER std::int64_t lines() const { return (end - at + 15) / 16; }
+};
+
 /// A few neighbouring images in scratch; those that are there already are not made again.
 struct HeldImages {
   float* scratch;

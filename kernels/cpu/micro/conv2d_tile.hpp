@@ -24,28 +24,27 @@ struct TileArgs {
 template <int pixels>
 struct TileAhead {
   const float *z, *x;
-  std::int64_t z_step, z_left, x_left;
+  std::int64_t z_step, z_left, z_each, x_left;  // z in pairs of pixels
 
   TENON_INLINE TileAhead of(const TileArgs& a) {
     if constexpr (!in_turns) {
       if (a.fetch_z) a.to.fetch(pixels);
       return {};
     }
-    return {a.to.z + pixels * a.to.step, a.x + pixels * a.step, a.to.step, a.fetch_z ? (pixels + 1) / 2 : 0,
-            a.fetch_x ? a.runs.length / unrolled_terms : 0};
+    // With few turns, more in each.
+    const std::int64_t turns = a.runs.outer * a.runs.inner * (a.runs.length / unrolled_terms), pairs = (pixels + 1) / 2;
+    return {a.to.z + pixels * a.to.step, a.x + pixels * a.step,  a.to.step,
+            a.fetch_z ? pairs : 0,       turns >= pairs ? 1 : 2, a.fetch_x ? a.runs.length / unrolled_terms : 0};
   }
   /// Once every unrolled_terms.
   TENON_MEMBER void ask(std::int64_t step) {
     if constexpr (!in_turns) return;
-    if (z_left > 0) {
-      --z_left;
+    for (std::int64_t i = z_left > 0 ? z_each : 0; i > 0; --i, --z_left, z += 2 * z_step)
 #pragma GCC unroll 2
       for (int j = 0; j < panel; j += 16) {
         __builtin_prefetch(z + j, 0, 2);
         __builtin_prefetch(z + z_step + j, 0, 2);
       }
-      z += 2 * z_step;
-    }
     if (x_left > 0) {
       // A line of 16 terms of each pixel in four turns.
       --x_left;
