@@ -51,7 +51,7 @@ Bound bind_gemm(const ProductGeometry& product, const Problem& p, const Microker
   const std::int64_t a_line = g.a_stride == 0 ? terms : g.a_stride;
   g.tile_block = std::clamp<std::int64_t>(65536 / (a_line * tile), 1, (g.m + tile - 1) / tile);
   g.column_block = std::clamp(131072 / terms / panel * panel, panel, rounded(g.n, panel));
-  g.row_block = chunks == 1 ? g.m : evenly(g.m, 20 * tile);
+  g.row_block = chunks == 1 ? g.m : std::min(g.m, evenly((g.m + tile - 1) / tile, 20) * tile);
 
   Workspace own;
   (void)own.take(g.tile_block * tile * a_line);
