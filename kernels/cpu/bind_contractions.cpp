@@ -10,6 +10,12 @@
 namespace tenon::cpu {
 namespace {
 
+/// The size of blocks of n, at most `at_most`, that differ by little.
+std::int64_t evenly(std::int64_t n, std::int64_t at_most) {
+  const std::int64_t blocks = (n + at_most - 1) / at_most;
+  return (n + blocks - 1) / blocks;
+}
+
 // --- matmul -------------------------------------------------------------------------------------------------------
 
 /// c^T = b^T a^T: the operands change places, and so do their strides.
@@ -45,7 +51,7 @@ Bound bind_gemm(const ProductGeometry& product, const Problem& p, const Microker
   const std::int64_t a_line = g.a_stride == 0 ? terms : g.a_stride;
   g.tile_block = std::clamp<std::int64_t>(65536 / (a_line * tile), 1, (g.m + tile - 1) / tile);
   g.column_block = std::clamp(131072 / terms / panel * panel, panel, rounded(g.n, panel));
-  g.row_block = chunks == 1 ? g.m : std::min(g.m, 16 * tile);
+  g.row_block = chunks == 1 ? g.m : std::min(g.m, evenly((g.m + tile - 1) / tile, 20) * tile);
 
   Workspace own;
   (void)own.take(g.tile_block * tile * a_line);
@@ -200,16 +206,16 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   // About 256 positions in a block: so many pay for the way of their sums to memory and back, and a panel of dz stays in
   // L2 with its taps in L1. Blocks of the same size.
   const std::int64_t most = 256, group = std::min<std::int64_t>(g.n, order::sample_group);
-  const auto evenly = [](std::int64_t n, std::int64_t at_most) {
-    const std::int64_t blocks = (n + at_most - 1) / at_most;
-    return (n + blocks - 1) / blocks;
-  };
   c.images_block = evenly(group, std::max<std::int64_t>(most / positions, 1));
   c.unit_block = c.images_block > 1 ? g.oh : evenly(g.oh, std::max<std::int64_t>(most / g.ow, 1));
   const std::int64_t block = c.images_block * c.unit_block * g.ow, panels = std::int64_t{g.groups} * c.panels;
+  // Of an image as many rows as a block meets.
+  if (c.padded)
+    c.padded_h = static_cast<std::int32_t>((c.unit_block - 1) * g.stride_h + std::int64_t{g.kh - 1} * g.dilation_h + 1);
   c.partial_each = rounded(panels * panel * (terms + (g.bias ? 1 : 0)), 16);
   return finish(c, m.conv2d_grad_filter_dense, 0,
-                rounded(block * m.tile_height, 16) + block * panel * filter_panels + c.images_block * positions * g.k,
+                rounded(c.images_block * padded_floats(c), 16) + block * panel * filter_panels +
+                    rounded(block * m.tile_height + m.width, 16) + c.images_block * positions * g.k,
                 c.partial_each * groups);
 }
 

@@ -30,19 +30,34 @@ TENON_INLINE std::int64_t padded_floats(const Conv2dPlan& p) {
   return p.padded ? std::int64_t{p.padded_h} * p.padded_w * p.g.c : 0;
 }
 
+TENON_INLINE void clear_floats(float* to, std::int64_t count) {
+  std::memset(to, 0, static_cast<std::size_t>(count) * sizeof(float));
+}
+
 /// Image n with its padding, in `to`, or where it is when there is none.
 TENON_INLINE const float* padded_image(const Conv2dPlan& p, const float* x, std::int64_t n, float* to) {
   const ConvGeometry& g = p.g;
   const float* image = x + n * g.h * g.w * g.c;
   if (!p.padded) return image;
   const std::int64_t row = std::int64_t{p.padded_w} * g.c;
-  std::memset(to, 0, static_cast<std::size_t>(p.padded_h * row) * sizeof(float));
   const std::int64_t rows = smaller(g.h, p.padded_h - g.pad_top), columns = smaller(g.w, p.padded_w - g.pad_left);
-  for (std::int64_t y = 0; y < rows; ++y)
-    std::memcpy(to + (y + g.pad_top) * row + g.pad_left * g.c, image + y * g.w * g.c,
-                static_cast<std::size_t>(columns * g.c) * sizeof(float));
+  const std::int64_t left = g.pad_left * g.c, count = columns * g.c, last = g.pad_top + rows;
+  clear_floats(to, g.pad_top * row);
+  for (std::int64_t y = 0; y < rows; ++y) {
+    float* line = to + (y + g.pad_top) * row;
+    clear_floats(line, left);
+    std::memcpy(line + left, image + y * g.w * g.c, static_cast<std::size_t>(count) * sizeof(float));
+    clear_floats(line + left + count, row - left - count);
+  }
+  clear_floats(to + last * row, (p.padded_h - last) * row);
   return to;
 }
+
+/// Memory that will be read later, to be asked for by lines while something else is computed.
+struct Lines {
+  const float *at, *end;
+  TENON_MEMBER std::int64_t lines() const { return (end - at + 15) / 16; }
+};
 
 /// A few neighbouring images in scratch; those that are there already are not made again.
 struct HeldImages {

@@ -22,12 +22,14 @@ void conv2d_depthwise(const Call& call) {
       // Rows of the window that lie in the image.
       const std::int64_t top = row % g.oh * g.stride_h - g.pad_top;
       const Range there = taps_there(top, g.kh, g.dilation_h, g.h);
+      float* y = output<float>(call, 0) + row * g.ow * channels;
       const ChannelTaps taps{there.size(),    g.kw,    -g.pad_left, g.stride_w, g.dilation_w, g.w, g.dilation_h * line,
                              g.kw * channels, channels};
-      float* y = output<float>(call, 0) + row * g.ow * channels;
-      channel_row(input<float>(call, 0) + (row / g.oh * g.h + top + there.begin * g.dilation_h) * line,
-                  input<float>(call, 1) + there.begin * g.kw * channels, taps, g.ow, channels,
-                  {y, channels, bias, fn == op::UnaryFn::relu});
+      const float* x = input<float>(call, 0) + (row / g.oh * g.h + top) * line;
+      const RowAhead ahead{x + there.end * g.dilation_h * line, std::int64_t{g.stride_h} * g.stride_w,
+                           y + g.ow * channels, 1};
+      channel_row(x + there.begin * g.dilation_h * line, input<float>(call, 1) + there.begin * g.kw * channels, taps,
+                  g.ow, channels, {y, channels, bias, fn == op::UnaryFn::relu}, ahead);
       if (!in_registers(fn))
         pointwise::with_unary<Simd>(fn, g.alpha, 0.f, [&](const auto& f) {
           for_each_lanes(g.ow * channels,

@@ -28,19 +28,38 @@ void pack_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64
   }
 }
 
-/// One output row over one chunk.
-void output_row(const Conv2dPlan& p, const float* x, const float* w, std::int64_t chunk, const TileEnd& to) {
-  const std::int64_t terms = terms_of(p), count = blocks_of(p.g.ow, tile_height),
-                     step = std::int64_t{p.g.stride_w} * p.g.c;
+/// One output row over some terms.
+void output_row(const Conv2dPlan& p, const float* x, const float* w, Range terms, const TileEnd& to, bool fetch_x,
+                Lines ahead) {
+  const std::int64_t count = blocks_of(p.g.ow, tile_height), step = std::int64_t{p.g.stride_w} * p.g.c;
   const Runs runs = runs_of(p);
+  const std::int64_t each = blocks_of(ahead.lines(), count);
   for (std::int64_t t = 0, px = 0; t < count; ++t) {
     const std::int64_t end = (t + 1) * p.g.ow / count;
-    const TileEnd there = to.from(px);
-    if (to.step != panel) there.fetch(end - px);
-    tiles[end - px]({x + px * step, step, runs, w, chunk * order::k_chunk, smaller(terms, (chunk + 1) * order::k_chunk),
-                     false, there});
+    for (const float* last = ahead.at + each * 16; ahead.at < last; ahead.at += 16) __builtin_prefetch(ahead.at, 0, 2);
+    tiles[end - px](
+        {x + px * step, step, runs, w, terms.begin, terms.end, false, to.from(px), to.step != panel, fetch_x});
     px = end;
   }
+}
+
+/// The terms of one chunk whose rows lie in the image, for output row oy.
+TENON_INLINE Range terms_inside(const Conv2dPlan& p, std::int64_t oy, std::int64_t chunk) {
+  const ConvGeometry& g = p.g;
+  const std::int64_t row = std::int64_t{g.kw} * p.cg;
+  const TapRange there = taps_inside(static_cast<std::int32_t>(oy) * g.stride_h - g.pad_top, g.kh, g.dilation_h, g.h);
+  return {larger(chunk * order::k_chunk, there.first * row), smaller((chunk + 1) * order::k_chunk, there.last * row)};
+}
+
+/// The part of the next image that is asked for while a unit is computed, where images are copied and two of them fit into
+/// L2: so the copy finds them there.
+TENON_INLINE Lines next_image(const Conv2dPlan& p, const Call& call, std::int64_t unit) {
+  const ConvGeometry& g = p.g;
+  const std::int64_t line = std::int64_t{g.w} * g.c, n = unit / g.ph + 1;
+  if (!p.padded || n >= g.n || g.h * line > 1 << 18) return {};
+  const Range rows = part(g.h, unit % g.ph, g.ph);
+  const float* image = input<float>(call, 0) + n * g.h * line;
+  return {image + rows.begin * line, image + rows.end * line};
 }
 
 /// Panels [first, last) of units [begin, end): at most p.unit_block of them.
@@ -52,6 +71,8 @@ void run_block(const Conv2dPlan& p, const Call& call, const Images& images, cons
                      entry = (end - begin) * z_size;
   const auto fn = static_cast<op::UnaryFn>(g.activation);
   const bool relu = fn == op::UnaryFn::relu;
+  // A single tap in an image that lies where it is: every pixel is new. The first panel brings them.
+  const bool fetch_x = !p.padded && g.kh == 1 && g.kw == 1;
   for (std::int64_t i = first; i < last; ++i) {
     const std::int64_t group = i / p.panels, q = i % p.panels;
     const std::int64_t k = group * p.kg + q * panel, count = smaller(panel, p.kg - q * panel);
@@ -60,17 +81,21 @@ void run_block(const Conv2dPlan& p, const Call& call, const Images& images, cons
     int height = 0;
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
       for (std::int64_t unit = begin; unit < end; ++unit) {
-        const float* x = images.at(unit / g.ph) + unit % g.ph * rows * g.stride_h * line + group * p.cg;
+        const std::int64_t oy = unit % g.ph * rows;
+        const float* x = images.at(unit / g.ph) + oy * g.stride_h * line + group * p.cg;
         if (straight) {
-          output_row(p, x, packed + i * terms * panel, chunk,
-                     {output<float>(call, 0) + unit * g.ow * g.k + k, g.k, g.bias ? input<float>(call, 2) + k : nullptr,
-                      relu});
+          output_row(
+              p, x, packed + i * terms * panel, terms_inside(p, oy, chunk),
+              {output<float>(call, 0) + unit * g.ow * g.k + k, g.k, g.bias ? input<float>(call, 2) + k : nullptr, relu},
+              fetch_x && i == first, i == first && chunk == 0 ? next_image(p, call, unit) : Lines{});
           continue;
         }
         // One chunk leaves as soon as it is there; more wait in the pair tree of the block.
         float* z = stack + (chunks == 1 ? 0 : height * entry + (unit - begin) * z_size);
         for (std::int64_t r = 0; r < rows; ++r)
-          output_row(p, x + r * g.stride_h * line, packed + i * terms * panel, chunk, {z + r * g.ow * panel, panel});
+          output_row(p, x + r * g.stride_h * line, packed + i * terms * panel, terms_inside(p, oy + r, chunk),
+                     {z + r * g.ow * panel, panel}, fetch_x && i == first,
+                     i == first && chunk == 0 ? next_image(p, call, unit) : Lines{});
         if (chunks == 1) store_unit(p, call, {z, panel, g.ow * panel}, unit, k, count);
       }
       if (chunks > 1)

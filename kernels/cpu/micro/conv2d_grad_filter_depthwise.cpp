@@ -22,6 +22,10 @@ struct RowArgs {
   const float* dz;  // (ow, c)
   float* sums;      // of tap (kh, kw); (taps, c)
   std::int64_t kw, last;
+  // What the next row is the first to read, asked for into L2: `fresh` vectors of x and one of dz a position, where that is
+  // not 0. Vectors of a row lie a pixel apart, which no hardware guesses.
+  const float *x_ahead, *dz_ahead;
+  std::int64_t fresh;
 };
 
 /// `rows` x `columns` taps, whose rows are all there: their sums go on.
@@ -57,7 +61,14 @@ void add_taps(const Conv2dPlan& p, const RowArgs& a) {
   for (int r = 0; r < rows; ++r)
     x[r] = a.x + r * line + (inside.begin * g.stride_w + a.kw * g.dilation_w - g.pad_left) * channels;
   const float* dz = a.dz + inside.begin * channels;
+  const bool ask = a.kw == 0 && a.fresh > 0;
+  const float *x_ahead = a.x_ahead, *dz_ahead = a.dz_ahead;
   for (std::int64_t ox = inside.begin; ox < inside.end; ++ox, dz += channels) {
+    if (ask) {
+      for (std::int64_t i = 0; i < a.fresh; ++i, x_ahead += width) __builtin_prefetch(x_ahead, 0, 2);
+      __builtin_prefetch(dz_ahead, 0, 2);
+      dz_ahead += width;
+    }
     const Vf d = load(dz);
 #pragma GCC unroll 3
     for (int r = 0; r < rows; ++r) {
@@ -95,6 +106,8 @@ void add_rows(const Conv2dPlan& p, RowArgs a) {
 /// Channels `which` of one image.
 void add_image(const Conv2dPlan& p, const float* x, const float* dz, Range which, float* partial) {
   const ConvGeometry& g = p.g;
+  // Channels of another thread are none of ours to ask for.
+  const std::int64_t fresh = which.size() == g.c ? std::int64_t{g.stride_h} * g.stride_w : 0;
   for (std::int64_t oy = 0; oy < g.oh; ++oy) {
     const float* row = dz + oy * g.ow * g.c;
     // Rows of the window that lie in the image.
@@ -103,8 +116,14 @@ void add_image(const Conv2dPlan& p, const float* x, const float* dz, Range which
     for (std::int64_t c = which.begin; c < which.end; c += width)
       for (std::int64_t kh = there.begin; kh < there.end;) {
         const std::int64_t rows = smaller(rows_together, there.end - kh), left = which.end - c;
-        const RowArgs args{x + (top + kh * g.dilation_h) * g.w * g.c + c, row + c, partial + kh * g.kw * g.c + c, 0,
-                           left};
+        const RowArgs args{x + (top + kh * g.dilation_h) * g.w * g.c + c,
+                           row + c,
+                           partial + kh * g.kw * g.c + c,
+                           0,
+                           left,
+                           x + (top + there.end * g.dilation_h) * g.w * g.c + c * g.ow * fresh,
+                           row + (g.c + c) * g.ow,
+                           kh == there.begin ? fresh : 0};
         const bool whole = left >= width;
         (rows == 3   ? (whole ? add_rows<3, false> : add_rows<3, true>)
          : rows == 2 ? (whole ? add_rows<2, false> : add_rows<2, true>)
@@ -139,8 +158,9 @@ void conv2d_grad_filter_depthwise(const Call& call) {
 #pragma omp for schedule(static)
     for (std::int64_t s = 0; s < groups; ++s)
       std::memset(partials + s * p.partial_each, 0, static_cast<std::size_t>(p.partial_each) * sizeof(float));
-    const std::int64_t team = omp_get_num_threads(),
-                       parts = team == 1 || groups >= 4 * team ? 1 : smaller(vectors, blocks_of(4 * team, groups));
+    const std::int64_t team = omp_get_num_threads();
+    const bool whole = groups % team == 0 || groups >= 4 * team;
+    const std::int64_t parts = whole ? 1 : smaller(vectors, blocks_of(4 * team, groups));
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t i = 0; i < groups * parts; ++i) {
       const std::int64_t s = i / parts;

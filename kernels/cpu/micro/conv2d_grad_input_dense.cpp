@@ -11,6 +11,7 @@
 #include <omp.h>
 
 #include "kernels/cpu/micro/conv2d_classes.hpp"
+#include "kernels/cpu/micro/conv2d_columns.hpp"
 #include "kernels/cpu/micro/conv2d_tile.hpp"
 
 namespace tenon::cpu::TENON_ISA {
@@ -75,8 +76,9 @@ struct Block {
   const Call& call;
   const float* packed;
   const Gradients& dz;
-  Range units;  // rows of gx, over all images
-  float* z;     // (units, pixels of a class, panel)
+  Range units;         // rows of gx, over all images
+  std::int64_t first;  // panel
+  float* z;            // (units, pixels of a class, panel)
 };
 
 /// One class and panel of a block of rows.
@@ -93,6 +95,7 @@ void run_class(const Block& b, std::int64_t ry, std::int64_t rx, const Taps& h, 
                            : Runs{h.count, w.count, p.kg, p.dz.reach_h * line, p.dz.reach_w * g.k};
   // Whole panels sum up in gx itself, others in z.
   const bool straight = count == panel && terms > 0;
+  const bool fetch_x = b.dz.in_place && terms == p.kg && i == b.first;
   const auto each_row = [&](const auto& body) {
     for (std::int64_t unit = b.units.begin; unit < b.units.end; ++unit) {
       if (unit % g.h % g.stride_h != ry) continue;
@@ -103,14 +106,17 @@ void run_class(const Block& b, std::int64_t ry, std::int64_t rx, const Taps& h, 
   };
   for (std::int64_t piece = 0; piece < terms; piece += order::k_chunk)
     each_row([&](std::int64_t unit, const TileEnd& to, float*) {
+      // Terms whose rows of dz are there.
+      const std::int64_t row = w.count * p.kg;
+      const Range rows = taps_there(unit % g.h / g.stride_h + h.at, h.count, p.dz.reach_h, g.oh);
+      const Range inside{larger(piece, rows.begin * row), smaller(piece + order::k_chunk, rows.end * row)};
       const float* x = b.dz.at(unit / g.h) + (unit % g.h / g.stride_h + h.at - p.dz.top) * line +
                        (w.at - p.dz.left) * g.k + group * p.kg;
       for (std::int64_t t = 0; t < tile_count; ++t) {
         const Range px = part(pixels, t, tile_count);
         const TileEnd there = to.from(px.begin);
-        if (straight) there.fetch(px.size());
-        tiles[px.size()](
-            {x + px.begin * g.k, g.k, runs, packed, piece, smaller(terms, piece + order::k_chunk), piece > 0, there});
+        tiles[px.size()]({x + px.begin * g.k, g.k, runs, packed, inside.begin, inside.end, piece > 0, there, straight,
+                          fetch_x && piece == 0});
       }
     });
   if (straight) return;
@@ -152,7 +158,7 @@ void conv2d_grad_input_dense(const Call& call) {
       const std::int64_t end = smaller(begin + p.unit_block, mine.end);
       if (!dz.in_place)
         dz.held.hold({begin / g.h, (end - 1) / g.h + 1}, [&](std::int64_t n, float* to) { place_dz(p, call, n, to); });
-      const Block block{p, call, packed, dz, {begin, end}, z};
+      const Block block{p, call, packed, dz, {begin, end}, which.begin, z};
       for (std::int64_t i = which.begin; i < which.end; ++i)
         for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t before) {
           run_class(block, ry, rx, h, w, packed + (panels * before + i * h.count * w.count) * p.kg * panel, i);

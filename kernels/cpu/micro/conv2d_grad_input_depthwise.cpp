@@ -21,9 +21,14 @@ void class_row(const Conv2dPlan& p, const float* dz, const float* filter, std::i
   const Range there = taps_there(top, h.count, p.dz.reach_h, g.oh);
   const ChannelTaps taps{there.size(),         w.count,      w.at, 1, p.dz.reach_w, g.ow, p.dz.reach_h * line,
                          -h.step * g.kw * g.c, -w.step * g.c};
+  // The classes of a row of gx share its pixels: the first asks for the next row of all. That row meets a new row of dz where
+  // it is the first of a stride.
+  const bool first = rx == 0;
+  const RowAhead ahead{dz + (top + there.end * p.dz.reach_h) * line, first && (iy + 1) % g.stride_h == 0 ? 1 : 0,
+                       gx + std::int64_t{g.w} * g.c, first ? g.stride_w : 0};
   channel_row(dz + (top + there.begin * p.dz.reach_h) * line,
               filter + ((h.first - there.begin * h.step) * g.kw + w.first) * g.c, taps, blocks_of(g.w - rx, g.stride_w),
-              g.c, {gx + rx * g.c, std::int64_t{g.stride_w} * g.c});
+              g.c, {gx + rx * g.c, std::int64_t{g.stride_w} * g.c}, ahead);
 }
 
 }  // namespace

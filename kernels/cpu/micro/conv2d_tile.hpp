@@ -15,6 +15,50 @@ struct TileArgs {
   std::int64_t begin, end;  // terms
   bool go_on;               // from the sums that are there, else from 0
   TileEnd to;
+  bool fetch_z, fetch_x;  // of the pixels behind these
+};
+
+/// Asks for what the tile behind this one needs while this one is computed, a few lines every few terms: many at once would
+/// wait for one another, and the hardware guesses nothing beyond a page. Into L2, which has room. Where a turn is a single
+/// term, asking in turns costs more than it saves: the lines of this tile's own outputs, at once.
+template <int pixels>
+struct TileAhead {
+  const float *z, *x;
+  std::int64_t z_step, z_left, z_each, x_left;  // z in pairs of pixels
+
+  TENON_INLINE TileAhead of(const TileArgs& a) {
+    if constexpr (!in_turns) {
+      if (a.fetch_z) a.to.fetch(pixels);
+      return {};
+    }
+    // With few turns, more in each.
+    const std::int64_t turns = a.runs.outer * a.runs.inner * (a.runs.length / unrolled_terms), pairs = (pixels + 1) / 2;
+    return {a.to.z + pixels * a.to.step, a.x + pixels * a.step,  a.to.step,
+            a.fetch_z ? pairs : 0,       turns >= pairs ? 1 : 2, a.fetch_x ? a.runs.length / unrolled_terms : 0};
+  }
+  /// Once every unrolled_terms.
+  TENON_MEMBER void ask(std::int64_t step) {
+    if constexpr (!in_turns) return;
+    for (std::int64_t i = z_left > 0 ? z_each : 0; i > 0; --i, --z_left, z += 2 * z_step)
+#pragma GCC unroll 2
+      for (int j = 0; j < panel; j += 16) {
+        __builtin_prefetch(z + j, 0, 2);
+        __builtin_prefetch(z + z_step + j, 0, 2);
+      }
+    if (x_left > 0) {
+      // A line of 16 terms of each pixel in four turns.
+      --x_left;
+#pragma GCC unroll 4
+      for (int i = 0; i < each; ++i) {
+        __builtin_prefetch(x, 0, 2);
+        x += step;
+      }
+      if (x_left % 4 == 0) x += 16 - 4 * each * step;
+    }
+  }
+
+  static constexpr bool in_turns = unrolled_terms == 4;
+  static constexpr int each = (pixels + 3) / 4;
 };
 
 /// `count` terms, unrolled so that pointers move once: integer instructions would take the ports of the FMAs.
@@ -46,6 +90,7 @@ void tile(const TileArgs& a) {
       for (int v = 0; v < 2; ++v) acc[i][v] = Simd::load(a.to.z + i * a.to.step + v * width);
   else
     clear(acc);
+  TileAhead<pixels> ahead = TileAhead<pixels>::of(a);
   const float* w = a.w + a.begin * panel;
   std::int64_t term = 0, step = a.step, step2 = 2 * a.step;
   for (std::int64_t o = 0; o < a.runs.outer; ++o)
@@ -66,6 +111,7 @@ void tile(const TileArgs& a) {
       advance(0);
       std::int64_t left = larger(c1 - c0, 0);
       for (; left >= unroll; left -= unroll) {
+        ahead.ask(step);
         add_terms<pixels, unroll>(acc, base, step, step2, w);
         advance(unroll);
       }
