@@ -37,12 +37,14 @@ struct Bf16GradFilter {
   Conv2dPlan conv;                // extents, epilogue, threads, the partial sums
   std::int64_t line, lines;       // of a phase: positions to a row, rows
   std::int64_t channels, span;    // rows of a phase, positions of an image
+  bool rows_as_terms;             // as in Bf16Conv
+  std::int64_t taps, terms;       // of a filter; channels of a tap
   std::int64_t run;               // most positions of a piece, or 0: pieces are images,
   std::int64_t images_each;       // so many
   std::int64_t panels_each;       // panels of dz that are packed at a time
   std::int64_t row, below, step;  // from channel to channel, to 16 channels more, to 32 positions more
   std::int64_t lower;             // of split images: from upper halves to lower
-  std::int64_t turned_at, pairs_at, line_at, images_at, pixels_at;  // a thread's scratch, in floats
+  std::int64_t turned_at, pairs_at, line_at, frame_at, images_at, pixels_at;  // a thread's scratch, in floats
 };
 
 /// A product of two operands that are packed for it, and its workspace in floats: shared by the threads, and each one's

@@ -140,10 +140,10 @@ Bf16Conv phases_of(const Problem& p) {
   return c;
 }
 
-/// Images of `rows` rows, each position `terms` wide, times filters of `outputs` columns: how they are shared out, and the
-/// workspace, where `line` floats hold a line of an image and `positions` the sums of a block.
-Bound bind_images(Bf16Conv& c, std::int64_t rows, std::int64_t outputs, std::int64_t line, std::int64_t positions,
-                  RunFn run, const Kernel& row) {
+/// A result of `rows` rows of `pixels` pixels an image, `outputs` each: how it is shared out, and the workspace, where `line`
+/// floats hold a line of an image and `positions` the sums of a block.
+Bound bind_images(Bf16Conv& c, std::int64_t rows, std::int64_t pixels, std::int64_t outputs, std::int64_t line,
+                  std::int64_t positions, RunFn run, const Kernel& row) {
   const ConvGeometry& g = c.conv.g;
   const std::int64_t threads = c.conv.threads, taps = std::int64_t{g.kh} * (c.rows_as_terms ? 1 : g.kw);
   c.taps = taps;
@@ -156,7 +156,7 @@ Bound bind_images(Bf16Conv& c, std::int64_t rows, std::int64_t outputs, std::int
                 (blocks < 4 * threads || filters > resident);
   c.images_each =
       filters <= 2 * resident ? 1 : std::clamp<std::int64_t>(resident / c.image, 1, (g.n + threads - 1) / threads);
-  c.past_caches = std::int64_t{g.n} * rows * g.w * outputs >= past_caches && outputs % tile == 0 && !g.mask && !g.pool;
+  c.past_caches = g.n * rows * pixels * outputs >= past_caches && outputs % tile == 0 && !g.mask && !g.pool;
   Workspace scratch, w;
   c.image_at = scratch.take(c.by_panels ? 0 : floats_of(c.images_each * c.image));
   c.filters_at = scratch.take(c.by_panels ? floats_of(c.panel) : 0);
@@ -177,6 +177,8 @@ Bound bind_conv2d(const Problem& p, const Kernel& row) {
   c.rows_as_terms = has_rows_as_terms(g);
   if (auto why = refuse_conv(g); why && !c.rows_as_terms) return *why;
   if (is_product(c.conv) && !c.rows_as_terms) return bind_product(c.conv, g.k, g.c, 0, loops(row).conv2d_1x1, row);
+  if (c.rows_as_terms && split(row) && g.kh * g.kw * g.c < 2 * terms_step)
+    return Refusal{"expects 64 terms or more where channels are few"};
   if (split(row) && g.kh == 3 && g.kw == 3 && g.stride_h == 1 && g.stride_w == 1 && g.c * g.k <= 128 * 128)
     return Refusal{"expects more channels or filters: with so few, Winograd's form has less to multiply"};
   const std::int64_t rows = g.pool ? 2 : 1;
@@ -197,7 +199,8 @@ Bound bind_conv2d(const Problem& p, const Kernel& row) {
   }
   c.image = c.lower * parts(row);
   c.rows_block = rows_block(g.ph, rows * c.pitch);
-  return bind_images(c, g.ph, g.k, c.rows_as_terms ? c.row : 0, c.rows_block * rows * c.pitch, loops(row).conv2d, row);
+  return bind_images(c, g.ph, g.pw, g.k, c.rows_as_terms ? c.row : 0, c.rows_block * rows * c.pitch, loops(row).conv2d,
+                     row);
 }
 
 Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
@@ -218,7 +221,7 @@ Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
   // Rows of a class lie `stride_h` apart.
   const std::int64_t each = (c.line + g.stride_h - 1) / g.stride_h;
   c.rows_block = rows_block(g.h, each);
-  return bind_images(c, g.h, g.c, std::int64_t{g.ow} * g.k, (c.rows_block + g.stride_h - 1) / g.stride_h * c.line,
+  return bind_images(c, g.h, g.w, g.c, std::int64_t{g.ow} * g.k, (c.rows_block + g.stride_h - 1) / g.stride_h * c.line,
                      loops(row).conv2d_grad_input, row);
 }
 
@@ -227,32 +230,38 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   Bf16GradFilter c{};
   c.conv = conv_plan(p, block);
   const ConvGeometry& g = c.conv.g;
-  if (auto why = refuse_conv(g)) return *why;
+  c.rows_as_terms = has_rows_as_terms(g) && g.kw * g.c <= block && !split(row);
+  if (auto why = refuse_conv(g); why && !c.rows_as_terms) return *why;
   if (auto why = refuse_pool(g)) return *why;
   if (std::int64_t{g.h} * g.w * g.c >= std::int64_t{1} << 31) return Refusal{"images of 2^31 elements and more"};
-  const std::int64_t phases = std::int64_t{g.stride_h} * g.stride_w, taps = std::int64_t{g.kh} * g.kw,
-                     positions = std::int64_t{g.oh} * g.ow, group = std::min<std::int64_t>(g.n, order::sample_group);
+  const std::int64_t phases = std::int64_t{g.stride_h} * g.stride_w,
+                     taps = std::int64_t{g.kh} * (c.rows_as_terms ? 1 : g.kw), positions = std::int64_t{g.oh} * g.ow,
+                     group = std::min<std::int64_t>(g.n, order::sample_group);
   c.lines = (c.conv.padded_h + g.stride_h - 1) / g.stride_h;
   c.line = (c.conv.padded_w + g.stride_w - 1) / g.stride_w;
-  c.channels = rounded(g.c, tile);
+  c.taps = taps;
+  c.terms = std::int64_t{g.c} * (c.rows_as_terms ? g.kw : 1);
+  c.channels = rounded(c.terms, tile);
   std::int64_t steps = 0, piece = 0;  // of an image; positions of dz, as they are
-  if (is_product(c.conv)) {
+  if (is_product(c.conv) || c.rows_as_terms) {
     // Enough positions to pay for the way of the sums to memory and back.
-    const std::int64_t most = std::clamp<std::int64_t>(2 * resident / (c.channels * parts(row)), 128, 1024);
-    c.run = std::min(rounded(positions * group, terms_step), most / terms_step * terms_step);
+    const std::int64_t most = std::clamp<std::int64_t>(2 * resident / (taps * c.channels * parts(row)), 128, 1024);
+    c.run = std::min(rounded(positions * (c.rows_as_terms ? 1 : group), terms_step), most / terms_step * terms_step);
     c.images_each = 1;
     steps = c.run / terms_step;
     piece = c.run;
     c.row = terms_step;
     c.step = tile * terms_step;
     c.below = steps * c.step;
-    c.lower = c.channels / tile * c.below;
+    c.lower = taps * (c.channels / tile) * c.below;
   } else {
     steps = rounded((std::int64_t{g.oh} - 1) * c.line + g.ow, terms_step) / terms_step;
     // As far as the last tap's last 32 positions reach.
     const std::int64_t last = (g.kh - 1) * g.dilation_h / g.stride_h * c.line + (g.kw - 1) * g.dilation_w / g.stride_w;
     c.span = rounded(std::max(last + steps * terms_step, c.lines * c.line), terms_step);
-    c.images_each = std::clamp<std::int64_t>(2 * resident / (phases * c.channels * c.span * parts(row)), 1, group);
+    // Sums that do not stay in L2 want many positions each time, others leave it to the images.
+    const std::int64_t room = taps * c.channels * g.k > resident / 2 ? 2 * resident : resident / 2;
+    c.images_each = std::clamp<std::int64_t>(room / (phases * c.channels * c.span * parts(row)), 1, group);
     piece = c.images_each * positions;
     c.row = c.images_each * c.span;
     if (c.row % (2 * terms_step) == 0) c.row += terms_step;
@@ -266,11 +275,13 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   c.turned_at = scratch.take(floats_of(c.lower * parts(row)));
   c.pairs_at = scratch.take(floats_of(c.panels_each * panel));
   c.line_at = scratch.take(piece * g.k);
+  c.frame_at =
+      scratch.take(c.rows_as_terms && c.conv.padded ? std::int64_t{c.conv.padded_h} * c.conv.padded_w * g.c : 0);
   c.images_at = scratch.take(2 * c.images_each);
   c.pixels_at = scratch.take(phases * c.span);
   c.conv.scratch_each = scratch.floats();
   c.conv.scratch_at = w.take(c.conv.scratch_each * c.conv.threads);
-  const std::int64_t sums = c.conv.panels * taps * (rounded(g.c, block) / block) * block * block;
+  const std::int64_t sums = c.conv.panels * taps * (rounded(c.terms, block) / block) * block * block;
   c.conv.partial_each = rounded(sums + (g.bias ? g.k : 0), 16);
   c.conv.partial_at = w.take(c.conv.partial_each * order::chunks(g.n, order::sample_group));
   return make_step(loops(row).conv2d_grad_filter, c, w.bytes());

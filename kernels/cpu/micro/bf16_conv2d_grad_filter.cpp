@@ -6,6 +6,7 @@
 // positions][half][16 filters][tile], zero between the end of a row and the next; a pixel that is not finite may
 // therefore reach taps that do not read it. Rows begin on cache lines an odd number of lines apart.
 // A 1x1 filter without padding reads each pixel for one position: no image begins or ends then, and x is packed as tiles.
+// Few channels (a colour image): a row of the filter is one tap, whose channels are the neighbouring numbers of kw pixels.
 // Parallel over groups of order::sample_group images, and over panels of 32 filters where those are few.
 // Order: one chain per sample group over (n, oy, ox) ascending, 32 positions at a time; pair tree over the groups.
 // Error: (rounding + (terms of a group + log2 of the groups) * 2^-24) * sum |dz x| at most, where rounding is 2 * 2^-8, and
@@ -22,7 +23,7 @@ namespace {
 constexpr std::int64_t block_floats = block_side * block_side;
 
 /// Blocks of 32 channels of a tap, each (32, 32) in the partial sums.
-TENON_INLINE std::int64_t channel_blocks(const Bf16GradFilter& p) { return blocks_of(p.conv.g.c, block_side); }
+TENON_INLINE std::int64_t channel_blocks(const Bf16GradFilter& p) { return blocks_of(p.terms, block_side); }
 
 /// Positions that are worked on together: images, or a run of positions of any images.
 struct Piece {
@@ -54,7 +55,7 @@ TENON_INLINE void turn_positions(const Bf16GradFilter& p, const Pixel& pixel, Bf
             const float* from = pixel(i + t);
             return from == nullptr ? from : from + c;
           },
-          p.conv.g.c - c, to + c / tile_rows * p.below + c % tile_rows * p.row + i, p.row);
+          p.terms - c, to + c / tile_rows * p.below + c % tile_rows * p.row + i, p.row);
 }
 template <bool split, class Pixel>
 TENON_INLINE void turn_halves(const Bf16GradFilter& p, const Pixel& pixel, Bf16* to) {
@@ -65,16 +66,27 @@ template <bool split>
 void turn_piece(const Bf16GradFilter& p, const float* x, const Piece& piece, const std::int32_t* pixels, Bf16* to) {
   const ConvGeometry& g = p.conv.g;
   if (p.run > 0) {
-    for (std::int64_t s = 0; s < piece.steps; ++s) {
-      const float* at[tile_terms];
-      for (std::int64_t i = 0; i < tile_terms; ++i) {
-        const std::int64_t here = piece.first + s * tile_terms + i, ox = here % g.ow, row = here / g.ow;
-        at[i] = s * tile_terms + i < piece.count
-                    ? x + ((row / g.oh * g.h + row % g.oh * g.stride_h) * g.w + ox * g.stride_w) * g.c
-                    : nullptr;
+    const std::int64_t width_in = p.rows_as_terms ? p.conv.padded_w : g.w;
+    for (std::int64_t t = 0; t < p.taps; ++t, to += p.channels / tile_rows * p.below) {
+      // Of a colour image, x is this one in its frame of zeros.
+      const auto line_of = [&](std::int64_t row) {
+        const std::int64_t y =
+            row % g.oh * g.stride_h + (p.rows_as_terms ? t * g.dilation_h : row / g.oh * std::int64_t{g.h});
+        return x + y * width_in * g.c;
+      };
+      std::int64_t row = piece.first / g.ow, ox = piece.first % g.ow;
+      const float* line = line_of(row);
+      for (std::int64_t s = 0; s < piece.steps; ++s) {
+        const float* at[tile_terms];
+        for (std::int64_t i = 0; i < tile_terms; ++i) {
+          at[i] = s * tile_terms + i < piece.count ? line + ox * g.stride_w * g.c : nullptr;
+          if (++ox < g.ow) continue;
+          ox = 0;
+          line = line_of(++row);
+        }
+        turn_halves<split>(
+            p, [&](std::int64_t i) { return at[i]; }, to + s * p.step);
       }
-      turn_halves<split>(
-          p, [&](std::int64_t i) { return at[i]; }, to + s * p.step);
     }
     return;
   }
@@ -96,14 +108,19 @@ void pack_panels(const Bf16GradFilter& p, const float* dz, const Piece& piece, R
                  Bf16* to) {
   const ConvGeometry& g = p.conv.g;
   const std::int64_t positions = std::int64_t{g.oh} * g.ow;
-  for (std::int64_t n = 0; n < piece.images; ++n)
+  for (std::int64_t n = 0; n < piece.images; ++n) {
+    std::int64_t at = 0, ox = 0, oy = 0;
+    const auto next_row = [&]() -> const float* {
+      if (p.run > 0) return at < piece.count ? dz + at++ * g.k : nullptr;
+      const float* row = oy < g.oh && ox < g.ow ? dz + (n * positions + oy * g.ow + ox) * g.k : nullptr;
+      if (++ox == p.line) {
+        ox = 0;
+        ++oy;
+      }
+      return row;
+    };
     for (std::int64_t i = 0; i < piece.steps * tile_terms; i += 2) {
-      const auto row = [&](std::int64_t at) -> const float* {
-        if (p.run > 0) return at < piece.count ? dz + at * g.k : nullptr;
-        const std::int64_t ox = at % p.line, oy = at / p.line;
-        return oy < g.oh && ox < g.ow ? dz + (n * positions + oy * g.ow + ox) * g.k : nullptr;
-      };
-      const float *first = row(i), *second = row(i + 1);
+      const float *first = next_row(), *second = next_row();
       const std::int64_t step = n * piece.steps + i / tile_terms;
       for (std::int64_t q = which.begin; q < which.end; ++q) {
         const std::int64_t count = smaller(block_side, g.k - q * block_side), size = right_step<split>(count);
@@ -116,6 +133,7 @@ void pack_panels(const Bf16GradFilter& p, const float* dz, const Piece& piece, R
         }
       }
     }
+  }
 }
 
 /// Adds a piece to the partial sums [panel][tap][32 channels][32][32] of panel q, or begins them.
@@ -123,24 +141,24 @@ template <bool split>
 void add_piece(const Bf16GradFilter& p, const Bf16* x, const Bf16* dz, const Piece& piece, const std::int64_t* images,
                std::int64_t q, bool go_on, float* partial) {
   const ConvGeometry& g = p.conv.g;
-  const std::int64_t taps = std::int64_t{g.kh} * g.kw, blocks = channel_blocks(p),
-                     columns = smaller(block_side, g.k - q * block_side);
+  const std::int64_t taps = p.taps, blocks = channel_blocks(p), columns = smaller(block_side, g.k - q * block_side);
   for (std::int64_t t = 0; t < taps; ++t) {
     const std::int64_t y = t / g.kw * g.dilation_h, column = t % g.kw * g.dilation_w,
                        phase = y % g.stride_h * g.stride_w + column % g.stride_w;
-    const Bf16* tap = p.run > 0 ? x : x + phase * p.channels * p.row + y / g.stride_h * p.line + column / g.stride_w;
+    const Bf16* tap = p.run > 0 ? x + t * (p.channels / tile_rows) * p.below
+                                : x + phase * p.channels * p.row + y / g.stride_h * p.line + column / g.stride_w;
     for (std::int64_t b = 0; b < blocks; ++b)
       multiply_block<split>(
           {tap + 2 * b * p.below, p.row, p.below, p.step, p.lower, images, piece.images, piece.steps, dz,
            right_step<split>(columns), partial + ((q * taps + t) * blocks + b) * block_floats, go_on},
-          smaller(block_side, g.c - b * block_side), columns);
+          smaller(block_side, p.terms - b * block_side), columns);
   }
 }
 
 /// A thread's scratch.
 struct Scratch {
   Bf16 *turned, *pairs;
-  float* line;
+  float *line, *frame;
   std::int64_t* images;
   std::int32_t* pixels;
 };
@@ -152,11 +170,14 @@ void add_group(const Bf16GradFilter& p, const Call& call, const Scratch& scratch
   const ConvGeometry& g = p.conv.g;
   const PrologueGeometry undo = prologue_of(g);
   const std::int64_t positions = std::int64_t{g.oh} * g.ow;
+  const float* frame = nullptr;
   Piece piece{group.begin, 1, group.begin * positions, 0, 0};
   for (bool go_on = false; piece.first < group.end * positions; piece.first += piece.count, go_on = true) {
     piece.image = piece.first / positions;
     piece.images = p.run > 0 ? 1 : smaller(p.images_each, group.end - piece.image);
-    piece.count = p.run > 0 ? smaller(p.run, group.end * positions - piece.first) : piece.images * positions;
+    // A run may go on over the end of an image, but not from frame to frame.
+    const std::int64_t end = (p.rows_as_terms ? piece.image + 1 : group.end) * positions;
+    piece.count = p.run > 0 ? smaller(p.run, end - piece.first) : piece.images * positions;
     piece.steps = blocks_of(p.run > 0 ? piece.count : (g.oh - 1) * p.line + g.ow, tile_terms);
     const float* dz = input<float>(call, 0) + piece.first * g.k;
     if (undo.any) {
@@ -164,7 +185,12 @@ void add_group(const Bf16GradFilter& p, const Call& call, const Scratch& scratch
       dz = scratch.line;
     }
     if (bias != nullptr) add_positions(dz, piece.count, g.k, bias);
-    turn_piece<split>(p, input<float>(call, 1), piece, scratch.pixels, scratch.turned);
+    const float* x = input<float>(call, 1);
+    if (p.rows_as_terms) {
+      if (piece.first % positions == 0) frame = padded_image(p.conv, x, piece.image, scratch.frame);
+      x = frame;
+    }
+    turn_piece<split>(p, x, piece, scratch.pixels, scratch.turned);
     const std::int64_t panel_size = piece.images * piece.steps * right_step<split>(block_side);
     for (std::int64_t q0 = which.begin; q0 < which.end; q0 += p.panels_each) {
       const Range some{q0, smaller(q0 + p.panels_each, which.end)};
@@ -182,15 +208,17 @@ void conv2d_grad_filter(const Call& call) {
   const ConvGeometry& g = p.conv.g;
   auto* work = static_cast<float*>(call.workspace);
   float *partials = work + p.conv.partial_at, *gfilter = output<float>(call, 0);
-  const std::int64_t groups = order::chunks(g.n, order::sample_group), taps = std::int64_t{g.kh} * g.kw,
-                     panels = p.conv.panels, blocks = channel_blocks(p),
-                     bias_at = panels * taps * blocks * block_floats;
+  const std::int64_t groups = order::chunks(g.n, order::sample_group), taps = p.taps, panels = p.conv.panels,
+                     blocks = channel_blocks(p), bias_at = panels * taps * blocks * block_floats;
   const std::int32_t threads = team_size(call, p.conv);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     float* own = work + p.conv.scratch_at + omp_get_thread_num() * p.conv.scratch_each;
-    const Scratch scratch{reinterpret_cast<Bf16*>(own + p.turned_at), reinterpret_cast<Bf16*>(own + p.pairs_at),
-                          own + p.line_at, reinterpret_cast<std::int64_t*>(own + p.images_at),
+    const Scratch scratch{reinterpret_cast<Bf16*>(own + p.turned_at),
+                          reinterpret_cast<Bf16*>(own + p.pairs_at),
+                          own + p.line_at,
+                          own + p.frame_at,
+                          reinterpret_cast<std::int64_t*>(own + p.images_at),
                           reinterpret_cast<std::int32_t*>(own + p.pixels_at)};
     if (p.run == 0) find_pixels(p, scratch.pixels);
     for (std::int64_t n = 0; n < p.images_each; ++n) scratch.images[n] = n * p.span;
@@ -211,10 +239,10 @@ void conv2d_grad_filter(const Call& call) {
     }
     join_partials(partials, p.conv.partial_each, groups);
 #pragma omp for schedule(static)
-    for (std::int64_t t = 0; t < taps * g.c; ++t)
+    for (std::int64_t t = 0; t < taps * p.terms; ++t)
       for (std::int64_t q = 0; q < panels; ++q) {
-        const std::int64_t c = t % g.c;
-        const float* sums = partials + ((q * taps + t / g.c) * blocks + c / block_side) * block_floats;
+        const std::int64_t c = t % p.terms;
+        const float* sums = partials + ((q * taps + t / p.terms) * blocks + c / block_side) * block_floats;
         std::memcpy(gfilter + t * g.k + q * block_side, sums + c % block_side * block_side,
                     static_cast<std::size_t>(smaller(block_side, g.k - q * block_side)) * sizeof(float));
       }
