@@ -81,6 +81,6 @@ endfunction()
 # tenon_tiles(NAME FLAGS flags...): the loops that multiply bf16 in tiles, and nothing else. Not part of the library yet:
 # the tests compile them once more, with the tiles emulated.
 function(tenon_tiles name)
-  tenon_micro(${name} bf16_conv2d.cpp bf16_conv2d_grad_filter.cpp bf16_conv2d_grad_input.cpp bf16_gemm.cpp
+  tenon_micro(${name} bf16_conv2d.cpp bf16_conv2d_1x1.cpp bf16_conv2d_grad_filter.cpp bf16_conv2d_grad_input.cpp bf16_gemm.cpp
               bf16_peak.cpp bf16_table.cpp ${ARGN})
 endfunction()

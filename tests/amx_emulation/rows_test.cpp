@@ -7,5 +7,5 @@ using namespace tenon::tests;
 
 TEST_CASE("emulated rows of cpu.amx agree with the reference", "[amx][rows]") {
   if (!emulate_amx()) return;
-  CHECK(check_rows("cpu.amx_emulated") == 9);
+  CHECK(check_rows("cpu.amx_emulated") == 12);
 }

@@ -3,9 +3,9 @@
 // and, inside a tap, over steps of 32 terms.
 // Fewer rows or columns: one tile instead of two in that direction. Tiles are always whole, as a multiplication takes
 // its 16 cycles whatever they hold: what lies beyond the last row or column is computed and left in z, where nobody looks.
-// With `split` operands each 32 terms of A and of B are two packed matrices, upper and lower halves (bf16_pack.hpp), one behind
-// the other, and z += upper upper + upper lower + lower upper: 2^-16 of a product is missing, and as much is rounded away
-// on either side.
+// With `split` operands A and B are two matrices each, of upper and of lower halves (bf16_pack.hpp), those of B one behind the
+// other for every 32 terms, and z += upper upper + upper lower + lower upper: 2^-16 of a product is missing, and as much
+// is rounded away on either side.
 // Order: one chain over k per element of z, 32 terms at a time. z may pause in memory, so blocks change no bit.
 #pragma once
 #include "kernels/cpu/micro/bf16_pack.hpp"
@@ -21,6 +21,7 @@ struct BlockArgs {
   std::int64_t a_row;         // bf16s from row to row
   std::int64_t a_below;       // to the second tile of rows
   std::int64_t a_step;        // from 32 terms to the next 32
+  std::int64_t a_lower;       // from upper halves to lower ones
   const std::int64_t* taps;   // where each tap begins, in bf16s
   std::int64_t count, steps;  // taps; steps of 32 terms in each
   const Bf16* b;              // [taps steps][tiles across][tile]
@@ -30,6 +31,9 @@ struct BlockArgs {
 };
 /// The only tap of a matrix.
 inline constexpr std::int64_t no_taps[1] = {0};
+/// Matrices that an operand is packed as: itself rounded, or its two halves.
+template <bool split>
+constexpr std::int64_t parts = split ? 2 : 1;
 
 template <int down, int across, bool split>
 void block(const BlockArgs& g) {
@@ -73,10 +77,10 @@ void block(const BlockArgs& g) {
       }
       if constexpr (down > 1 && across > 1) dot_bf16<3, 5, 7>();
       load_tile<6>(b, b_row);
-      load_tile<4>(a + tile_bf16s, a_row);
+      load_tile<4>(a + g.a_lower, a_row);
       dot_bf16<0, 4, 6>();
       if constexpr (down > 1) {
-        load_tile<5>(a + tile_bf16s + g.a_below, a_row);
+        load_tile<5>(a + g.a_lower + g.a_below, a_row);
         dot_bf16<2, 5, 6>();
       }
       if constexpr (across > 1) {

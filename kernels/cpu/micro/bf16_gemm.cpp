@@ -14,9 +14,6 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-/// Matrices that an operand is packed as: itself rounded, or its two halves.
-template <bool split>
-constexpr std::int64_t parts = split ? 2 : 1;
 /// Steps of 32 terms in a piece: a panel of b takes 32 KiB.
 template <bool split>
 constexpr std::int64_t piece_steps = 16 / parts<split>;
@@ -120,8 +117,8 @@ struct TileForm {
             float* z = slot(t, p);
             if (s1 == steps && !g.by_chunks) fetch_results(w, rows, across);
             multiply_block<split>(
-                {packed_a + (t - t0) * panel_size + s0 * a_step, tile_terms, steps * a_step, a_step, no_taps, 1,
-                 s1 - s0, packed_b + p * panel_size + s0 * b_step(across), b_step(across), z, s0 > 0},
+                {packed_a + (t - t0) * panel_size + s0 * a_step, tile_terms, steps * a_step, a_step, tile_bf16s,
+                 no_taps, 1, s1 - s0, packed_b + p * panel_size + s0 * b_step(across), b_step(across), z, s0 > 0},
                 rows.size(), across.size());
             if (s1 == steps) done(t, p, rows, across);
           }

@@ -22,7 +22,12 @@ struct Upper {
 };
 struct Lower {
   TENON_INLINE Vf of(Vf v) {
-    const Vf rest = v - Simd::from_bits(rounded_upper(v) & ~0xFFFF);
+#if defined(__AVX512BF16__)
+    const Vi upper = (Vi)_mm512_maskz_cvtepu16_epi32(0xFFFF, (__m256i)_mm512_cvtneps_pbh((__m512)v)) << 16;
+#else
+    const Vi upper = rounded_upper(v) & ~0xFFFF;
+#endif
+    const Vf rest = v - Simd::from_bits(upper);
     return Simd::abs(rest) < __builtin_inff() ? rest : Vf{};
   }
 };
