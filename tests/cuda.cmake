@@ -40,7 +40,7 @@ tenon_test(cuda_module_test cuda_module_test.cpp $<TARGET_OBJECTS:tenon_cuda_emu
 tenon_emulated(cuda_module_test)
 target_compile_definitions(cuda_module_test PRIVATE TENON_VERSION="${PROJECT_VERSION}")
 
-tenon_test(cuda_test NO_ENTRY cuda_test.cpp row_test.cpp ${cases})
+tenon_test(cuda_test NO_ENTRY cuda_test.cpp cuda_fp16_test.cpp row_test.cpp ${cases})
 add_dependencies(cuda_test tenon_cuda_emulated)
 # Libraries of this machine would be opened and then find no GPU.
 set(emulated TENON_MODULE_PATH=${PROJECT_BINARY_DIR}/lib/emulated TENON_CUDNN_LIBRARY=none TENON_CUBLAS_LIBRARY=none)
