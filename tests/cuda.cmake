@@ -53,6 +53,12 @@ cuda_emulated_test(cuda_naive_emulated "[rows][naive]")
 cuda_emulated_test(cuda_train_emulated "[train]")
 cuda_emulated_test(cuda_programs_emulated "[cuda]~[rows]~[train]")
 
+if(TENON_BUILD_BENCH AND Python3_FOUND)
+  add_test(NAME bench_on_device COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tests/bench_on_device_test.py
+                                        ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
+  set_tests_properties(bench_on_device PROPERTIES ENVIRONMENT "${emulated}" TIMEOUT 1500 LABELS cuda)
+endif()
+
 add_test(NAME gpu_script COMMAND ${PROJECT_SOURCE_DIR}/tests/gpu_script_test.sh)
 set_tests_properties(gpu_script PROPERTIES LABELS cuda)
 
