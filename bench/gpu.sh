@@ -82,7 +82,7 @@ trap 'rm -rf "$work"' EXIT
 log=$out/log.txt
 failed=0
 
-# The pack's own libraries, and cuDNN and cuBLAS where Python's packages have them.
+# cuDNN and cuBLAS, where Python's packages have them.
 find_libraries() {
   "$python" - <<'PYTHON' 2>/dev/null
 import glob, importlib.util, os
@@ -95,7 +95,6 @@ PYTHON
 }
 if [[ $dry_run == no ]]; then
   paths=$(find_libraries | paste -sd:)
-  [[ $build == "$root" && -d $root/lib ]] && paths=$root/lib${paths:+:$paths}
   [[ -z $paths ]] || export LD_LIBRARY_PATH=$paths${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 fi
 

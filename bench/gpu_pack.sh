@@ -8,7 +8,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 programs=(cuda_probe cuda_test kernels_bench step_bench epochs_bench mnist_cnn mnist_mlp)
 most=$((64 << 20))
 # What a machine with a compiler has; everything else goes into the pack.
-theirs='^(linux-vdso|ld-linux-x86-64|libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s|libgomp|libcuda)\.so'
+theirs='^(linux-vdso|ld-linux-x86-64|libc|libm|libmvec|libdl|librt|libpthread|libresolv|libstdc\+\+|libgcc_s|libgomp|libcuda)\.so'
 say() { printf '[pack] %s\n' "$1" >&2; }
 
 if [[ -z $build ]]; then
@@ -33,7 +33,8 @@ if [[ -n $data ]]; then
   chmod -R u+w "$stage/data"
 fi
 
-# Libraries that are not theirs come along, and those that these need; gpu.sh puts lib/ on the path.
+# Libraries that are not theirs come along, and those that these need. The preset has the programs look for them in ../lib, so that
+# no other program, such as Python, gets them too.
 names() { ldd "$1" | awk '$2 == "=>" {print $1, $3}' | grep -vE "$theirs" || true; }
 for binary in "$stage"/bin/* "$stage/lib/tenon/tenon_cuda.so"; do
   while read -r name path; do
@@ -43,11 +44,11 @@ for binary in "$stage"/bin/* "$stage/lib/tenon/tenon_cuda.so"; do
     say "takes along $name"
   done < <(names "$binary")
 done
-# The proof: with lib/ alone, nothing is missing and nothing comes from anywhere else.
+# The proof: nothing is missing, and nothing that is not theirs comes from anywhere but lib/.
 for binary in "$stage"/bin/* "$stage/lib/tenon/tenon_cuda.so"; do
-  strange=$(LD_LIBRARY_PATH=$stage/lib ldd "$binary" | awk '$2 == "=>" {print $1, $3}' | grep -vE "$theirs" |
-    grep -vF " $stage/lib/" || true)
-  [[ -z $strange ]] || { say "${binary##*/} is linked with: $strange"; exit 1; }
+  strange=$(env -u LD_LIBRARY_PATH ldd "$binary" | awk '$2 == "=>" {print $1, $3}' | grep -vE "$theirs" |
+    grep -vF " $stage/bin/../lib/" || true)
+  [[ -z $strange ]] || { say "${binary##*/} takes ${strange//$'\n'/, } (build it with the preset carry)"; exit 1; }
 done
 tar -C "$work" -czf "$file" tenon-gpu
 size=$(stat -c %s "$file")

@@ -97,20 +97,29 @@ if command -v cc >/dev/null && command -v strip >/dev/null; then
   mkdir -p "$work"/{carry/bin,carry/lib/tenon,own}
   echo 'int own(void) { return 0; }' | cc -x c -shared -fPIC -o "$work/own/libown.so.7" - -Wl,-soname,libown.so.7
   echo 'int own(void); int main(void) { return own(); }' |
-    cc -x c -o "$work/carry/bin/cuda_probe" - -x none "$work/own/libown.so.7" -Wl,-rpath,"$work/own"
+    cc -x c -o "$work/carry/bin/cuda_probe" - -x none "$work/own/libown.so.7" -Wl,-rpath,'$ORIGIN/../lib'
   for program in cuda_test kernels_bench step_bench epochs_bench mnist_cnn mnist_mlp; do
     cp "$work/carry/bin/cuda_probe" "$work/carry/bin/$program"
   done
   cp "$work/own/libown.so.7" "$work/carry/lib/tenon/tenon_cuda.so"
-  "$root/bench/gpu.sh" --pack "$work/pack.tar.gz" --build "$work/carry" --data-folder "$work/data" 2>"$work/log" ||
+  LD_LIBRARY_PATH=$work/own "$root/bench/gpu.sh" --pack "$work/pack.tar.gz" --build "$work/carry" --data-folder "$work/data" \
+    2>"$work/log" ||
     { cat "$work/log" >&2; fail "a pack was not made"; }
   tar xzf "$work/pack.tar.gz" -C "$work"
   for file in bin/step_bench lib/libown.so.7 lib/tenon/tenon_cuda.so bench/gpu.sh bench/peers/torch_step.py data/train-images-idx3-ubyte; do
     [[ -f $work/tenon-gpu/$file ]] || fail "$file is not in the pack"
   done
+  # Linked with something of this machine alone: refused.
+  echo 'int own(void); int main(void) { return own(); }' |
+    cc -x c -o "$work/carry/bin/step_bench" - -x none "$work/own/libown.so.7" -Wl,-rpath,"$work/own"
+  ! LD_LIBRARY_PATH=$work/own "$root/bench/gpu.sh" --pack "$work/other.tar.gz" --build "$work/carry" 2>"$work/log" ||
+    fail "a path of this machine was packed"
+  grep -q 'step_bench takes libown.so.7 .*build it with the preset carry' "$work/log" || fail "a path of this machine is not told"
   rm "$work/own/libown.so.7"
-  ! "$work/tenon-gpu/bin/step_bench" 2>/dev/null || fail "the pack was not tried without its library"
-  LD_LIBRARY_PATH=$work/tenon-gpu/lib "$work/tenon-gpu/bin/step_bench" || fail "a program of the pack does not run"
+  "$work/tenon-gpu/bin/step_bench" || fail "a program of the pack does not run"
+  mv "$work/tenon-gpu/lib/libown.so.7" "$work/own/away"
+  ! "$work/tenon-gpu/bin/step_bench" 2>/dev/null || fail "the program does not take the pack's library"
+  mv "$work/own/away" "$work/tenon-gpu/lib/libown.so.7"
   "$work/tenon-gpu/bench/gpu.sh" "$work/packed" tests >/dev/null || fail "the pack's script does not find its programs"
   ! "$root/bench/gpu.sh" --pack "$work/pack.tar.gz" --build "$work/carry" 2>"$work/log" || fail "a missing library went unnoticed"
   grep -q 'needs libown.so.7, which is not here' "$work/log" || fail "a missing library is not told"
