@@ -67,19 +67,16 @@ Array transformed_sums(const Work& w, op::Conv2d c, const In& operands) {
   });
 }
 
-/// The sum of |a| + |b| over the terms of a contraction whose operands are |a|, |b| and what it adds to the sum.
+/// The sum of |a| + |b| over the terms of a contraction's first output; its operands are |a|, |b| and what it adds to the sum.
 template <class Contraction>
-std::vector<Array> sums_of_factors(const Work& w, const Contraction& c, const In& operands) {
+Array sums_of_factors(const Work& w, const Contraction& c, const In& operands) {
   const auto with_ones = [&](std::size_t at) {
     In changed = operands;
     changed[at] = map(operands[at], [](std::size_t) { return 1.; });
-    return w.run(c, changed);
+    return w.run(c, changed)[0];
   };
-  std::vector<Array> sums;
-  const std::vector<Array> of_a = with_ones(1), of_b = with_ones(0);
-  for (std::size_t o = 0; o < of_a.size(); ++o)
-    sums.push_back(map(of_a[o], [a = f64(of_a[o]), b = f64(of_b[o])](std::size_t i) { return a[i] + b[i]; }));
-  return sums;
+  const Array of_a = with_ones(1), of_b = with_ones(0);
+  return map(of_a, [a = f64(of_a), b = f64(of_b)](std::size_t i) { return a[i] + b[i]; });
 }
 
 /// conv2d and matmul: the sum over absolute values through bias and pool, then the activation and dropout's scale.
@@ -99,7 +96,7 @@ std::vector<Array> contraction(const Work& w, Contraction c) {
   }
   const auto s = f64(sum), y = f64(w.exact[0]);
   Array factors(DType::f64, sum.shape());
-  if (w.granularity() > 0) factors = sums_of_factors(w, c, operands)[0];
+  if (w.granularity() > 0) factors = sums_of_factors(w, c, operands);
   const auto f = f64(factors);
   const double scale = 1 / (1 - static_cast<double>(e.dropout));
   const double own = e.activation == op::UnaryFn::elu ? std::abs(static_cast<double>(e.alpha)) : 0;
@@ -121,7 +118,7 @@ std::vector<Array> contraction_gradient(const Work& w, const op::Epilogue& e) {
   for (const Array& s : w.run(w.any, operands))
     bounds.push_back(scaled(s, w.sum_factor() + (bounds.empty() ? w.rounding() : 0)));
   if (w.granularity() > 0) {
-    const Array factors = sums_of_factors(w, w.any, operands)[0];
+    const Array factors = sums_of_factors(w, w.any, operands);
     bounds[0] = map(bounds[0],
                     [&, b = f64(bounds[0]), f = f64(factors)](std::size_t i) { return b[i] + w.granularity() * f[i]; });
   }
