@@ -81,6 +81,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 log=$out/log.txt
 failed=0
+export PYTHONUNBUFFERED=1  # what a program said before its time was over is kept
 
 # cuDNN and cuBLAS, where Python's packages have them.
 find_libraries() {

@@ -34,6 +34,7 @@ class Probe:
     def microseconds(self, call, calls=20):
         """Of one call: the median of nine runs of many."""
         torch = self.torch
+        calls = 2 if self.small else calls
 
         def many():
             for _ in range(calls):
@@ -143,7 +144,8 @@ def main():
     if flags.device != "cpu" and not torch.cuda.is_available():
         harness.fail(f"PyTorch {torch.__version__} finds no GPU", 8)
     probe = Probe(torch, flags)
-    print(json.dumps({"name": "torch", "version": torch.__version__, "cudnn": torch.backends.cudnn.version() if probe.on_gpu else None}))
+    cudnn = torch.backends.cudnn.version() if probe.on_gpu else None
+    print(json.dumps({"name": "torch", "version": torch.__version__, "cudnn": cudnn}), flush=True)
     for piece in (probe.adadelta, probe.convolutions, probe.products):
         piece()
 
