@@ -194,7 +194,7 @@ stage_epochs() {
   local keep=$out/epochs.jsonl precision
   for precision in $(sized "fp16 bf16 tf32 fp32" fp32); do
     attempt 60 "$build/bin/epochs_bench" --model "$(sized cnn mlp)" --device "$(sized "$device" cpu)" --precision "$precision" \
-      --epochs "$(sized 12 1)" --seeds "$(sized 10 2)" "${folder[@]}"
+      --epochs "$(sized 12 1)" --seeds "$(sized 10 2)" $(sized "" "--warmup 2 --batch 2000") "${folder[@]}"
   done
   local few=(--epochs "$(sized 12 1)" --seeds "$(sized 3 1)" --device "$peers_device" --model "$(sized cnn mlp)")
   [[ $tiny == no ]] || few+=(--batch 4000)
@@ -205,14 +205,21 @@ stage_epochs() {
   module jax && attempt 80 "$python" "$peers/jax_step.py" "${few[@]}" --precision bf16 --together 468 "${folder[@]}"
 }
 stage_kernels() {
-  local keep=$out/kernels.jsonl precision
+  local keep=$out/kernels.jsonl precision large some
+  read -ra large <<<"$(sized --large "--cases --filter ^bias_add/")"
+  read -ra some <<<"$(sized "--cold --filter _mnist" "--cases --filter ^bias_add/")"
   for precision in fp32 tf32 bf16 fp16; do
-    attempt 40 "$build/bin/kernels_bench" --json --compare cuda.tenon,cuda.cublas --precision $precision --rounds 5 \
-      $(sized --large "--cases --filter ^matmul/.*same$")
-    attempt 60 "$build/bin/kernels_bench" --json --compare cuda.tenon,cuda.cudnn --precision $precision --rounds 5 \
-      $(sized "--cold --filter _mnist" "--cases --filter ^unary/")
+    beside cuda.cublas 40 --precision $precision "${large[@]}"
+    beside cuda.cudnn 60 --precision $precision "${some[@]}"
   done
-  keep="" attempt 120 "$build/bin/kernels_bench" --compare cpu,cuda --rounds 5 $(sized "--filter _mnist" "--cases --filter ^unary/")
+  keep="" attempt 120 "$build/bin/kernels_bench" --compare cpu,cuda --rounds 5 $(sized "--filter _mnist" "--cases --filter ^bias_add/")
+}
+# beside LIBRARY LIMIT FLAG...: every kernel beside the library's, or by itself where that is not there.
+beside() {
+  local library=$1 limit=$2
+  shift 2
+  attempt "$limit" "$build/bin/kernels_bench" --json --rounds 5 --compare "cuda.tenon,$library" "$@" ||
+    attempt "$limit" "$build/bin/kernels_bench" --json --rounds 5 --compare cuda.tenon "$@"
 }
 stage_tests() {
   attempt 300 "$build/bin/cuda_test" "$(sized '[rows]' '[table]')"
