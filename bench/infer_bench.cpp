@@ -30,7 +30,7 @@ void describe(CLI::App& app, Flags& f) {
   app.add_option("--model", f.model, "cnn or mlp")->check(CLI::IsMember({"cnn", "mlp"}))->capture_default_str();
   app.add_option("--data-folder", f.data_folder, "Folder with MNIST's four files, or whose subfolder mnist has them");
   app.add_option("--batch", f.batch, "Images in a call")->check(CLI::Range(1, 60000))->capture_default_str();
-  app.add_option("--precision", f.precision, "Arithmetic: fp32, tf32 or bf16")->capture_default_str();
+  app.add_option("--precision", f.precision, "Arithmetic: fp32, tf32, bf16 or fp16")->capture_default_str();
   app.add_option("--device", f.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--threads", f.threads, "Threads on the CPU; 0 for one per core")
       ->check(CLI::Range(0, 1024))

@@ -22,7 +22,7 @@ struct Flags {
   std::vector<std::string> compare;
   int threads = 0, rounds = 15;
   double alive = 0.04;
-  bool json = false, cases = false;
+  bool json = false, cases = false, large = false, cold = false;
 };
 
 void describe(CLI::App& app, Flags& f) {
@@ -32,9 +32,9 @@ void describe(CLI::App& app, Flags& f) {
   app.add_option("--filter", f.filter, "Regular expression that a name operation/problem has to match somewhere")
       ->type_name("REGEX");
   app.add_option("--device", f.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--precision", f.precision, "With --compare: rows up to this class: fp32, tf32 or bf16")
+  app.add_option("--precision", f.precision, "With --compare: rows up to this class: fp32, tf32, bf16 or fp16")
       ->capture_default_str();
-  app.add_option("--threads", f.threads, "Threads of a kernel; 0 for one per core")
+  app.add_option("--threads", f.threads, "Threads of a kernel on the CPU; 0 for one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--rounds", f.rounds, "Turns that each name gets with --compare")
@@ -44,14 +44,17 @@ void describe(CLI::App& app, Flags& f) {
       ->check(CLI::Range(0.0, 0.25))
       ->capture_default_str();
   app.add_flag("--cases", f.cases, "The small problems of the tests instead: the cost of a call");
+  app.add_flag("--large", f.large, "The product of two matrices of 4096 x 4096 instead")->excludes("--cases");
+  app.add_flag("--cold", f.cold,
+               "Also with operands in memory: calls go round 128 MiB of copies. Left out where a problem is too small");
   app.add_flag("--json", f.json, "Print JSON");
   app.footer("Flags that begin with --benchmark_ go to Google Benchmark:");
   app.allow_extras();
 }
 
 std::vector<BenchProblem> chosen_problems(const Flags& f) {
-  std::vector<BenchProblem> all = f.cases ? test_problems() : mnist_problems();
-  if (!f.cases) std::ranges::move(general_problems(), std::back_inserter(all));
+  std::vector<BenchProblem> all = f.cases ? test_problems() : f.large ? large_problems() : mnist_problems();
+  if (!f.cases && !f.large) std::ranges::move(general_problems(), std::back_inserter(all));
   try {
     const std::regex filter(f.filter);
     std::erase_if(all, [&](const BenchProblem& p) { return !std::regex_search(p.name, filter); });
@@ -63,30 +66,44 @@ std::vector<BenchProblem> chosen_problems(const Flags& f) {
 }
 
 /// The operands of the problem that runs now: the rows of a problem follow each other.
-std::shared_ptr<Operands> operands_of(Backend& device, const BenchProblem& p, double alive) {
-  static const BenchProblem* last = nullptr;
+std::shared_ptr<Operands> operands_of(Backend& device, const BenchProblem& p, double alive, Caches caches) {
+  static std::pair<const BenchProblem*, Caches> last{nullptr, Caches::warm};
   static std::shared_ptr<Operands> kept;
-  if (last != &p) {
+  if (last != std::pair{&p, caches}) {
     kept.reset();
-    kept = std::make_shared<Operands>(device, p, alive);
-    last = &p;
+    kept = std::make_shared<Operands>(device, p, alive, caches);
+    last = {&p, caches};
   }
   return kept;
 }
 
-/// A device that is not the host runs 20 calls an iteration, as one recording.
-void run_on_device(benchmark::State& state, Backend& device, const BenchProblem& p, const Kernel& row, const Flags& f) {
-  constexpr int calls = 20;
-  BoundRow bound(std::string(row.provider), std::get<Step>(row.bind(p.problem, row)), operands_of(device, p, f.alive),
-                 1);
+/// Calls that take a device some two milliseconds together: the host's launch and wait, of some ten microseconds, are counted
+/// with them.
+std::int64_t calls_together(BoundRow& bound) {
+  constexpr double together = 0.002;
+  constexpr std::int64_t few = 20;
+  (void)bound.seconds(few);
+  const double one = bound.seconds(few) / static_cast<double>(few);
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(together / std::max(one, 1e-9)), few,
+                                  Operands::most_copies);
+}
+
+/// A device that is not the host runs many calls as one recording, and each counts as an iteration.
+void run_on_device(benchmark::State& state, Backend& device, const BenchProblem& p, const Kernel& row, const Flags& f,
+                   Caches caches) {
+  BoundRow bound(std::string(row.provider), std::get<Step>(row.bind(p.problem, row)),
+                 operands_of(device, p, f.alive, caches), 1);
+  const std::int64_t calls = calls_together(bound);
   (void)bound.seconds(calls);
   double seconds = 0;
-  for (auto _ : state) {
-    const double one = bound.seconds(calls) / calls;
-    state.SetIterationTime(one);
-    seconds += one;
+  std::int64_t made = 0;
+  while (state.KeepRunningBatch(calls)) {
+    const double all = bound.seconds(calls);
+    state.SetIterationTime(all);
+    seconds += all;
+    made += calls;
   }
-  seconds /= static_cast<double>(state.iterations());
+  seconds /= static_cast<double>(made);
   const Peak peak = device.peak(1);
   const double flops = p.cost.flops / seconds, bytes = p.cost.bytes / seconds;
   const double limit = is_contraction(p.problem.kind) ? peak.flops : peak.bandwidth;
@@ -97,13 +114,13 @@ void run_on_device(benchmark::State& state, Backend& device, const BenchProblem&
 }
 
 void run(benchmark::State& state, Backend& device, const BenchProblem& p, const Kernel& row, const Flags& f,
-         const Peaks& peaks) {
+         const Peaks& peaks, Caches caches) {
   if (!device.on_host()) {
-    run_on_device(state, device, p, row, f);
+    run_on_device(state, device, p, row, f, caches);
     return;
   }
-  BoundRow bound(std::string(row.provider), std::get<Step>(row.bind(p.problem, row)), operands_of(device, p, f.alive),
-                 f.threads);
+  BoundRow bound(std::string(row.provider), std::get<Step>(row.bind(p.problem, row)),
+                 operands_of(device, p, f.alive, caches), f.threads);
   bound.run();
   // Rates by the clock on the wall: the benchmark's own would be by the processor time of one thread.
   const double begin = omp_get_wtime();
@@ -139,16 +156,22 @@ void run_benchmarks(const std::vector<BenchProblem>& problems, const Flags& f, P
   benchmark::AddCustomContext("device", device.name() + ": " + device.description());
   benchmark::AddCustomContext("peaks", peaks.str());
   std::size_t count = 0;
+  const auto add = [&](const BenchProblem& p, const Kernel& row, Caches caches) {
+    std::string name = p.name + "/" + std::string(row.provider);
+    if (row.precision != Precision::fp32) name += std::string("/") + name_of(row.precision);
+    if (caches == Caches::cold) name += "/cold";
+    benchmark::internal::Benchmark* registered =
+        benchmark::RegisterBenchmark(name.c_str(), [&device, &p, &row, &f, &peaks, caches](benchmark::State& s) {
+          run(s, device, p, row, f, peaks, caches);
+        })->Unit(benchmark::kMicrosecond);
+    if (!device.on_host()) registered->UseManualTime();
+    ++count;
+  };
   for (const BenchProblem& p : problems)
-    for (const Kernel& row : device.kernels()) {
-      if (row.op != p.problem.kind || !std::holds_alternative<Step>(row.bind(p.problem, row))) continue;
-      std::string name = p.name + "/" + std::string(row.provider);
-      if (row.precision != Precision::fp32) name += std::string("/") + name_of(row.precision);
-      const auto body = [&device, &p, &row, &f, &peaks](benchmark::State& s) { run(s, device, p, row, f, peaks); };
-      benchmark::internal::Benchmark* registered =
-          benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMicrosecond);
-      if (!device.on_host()) registered->UseManualTime();
-      ++count;
+    for (const Caches caches : {Caches::warm, Caches::cold}) {
+      if (caches == Caches::cold && !(f.cold && Operands::can_be_cold(p))) continue;
+      for (const Kernel& row : device.kernels())
+        if (row.op == p.problem.kind && std::holds_alternative<Step>(row.bind(p.problem, row))) add(p, row, caches);
     }
   if (count == 0) throw UsageError(fmt::format("[{}] no row takes any of {} problems", device.name(), problems.size()));
   benchmark::RunSpecifiedBenchmarks();
@@ -176,11 +199,13 @@ int main(int argc, char** argv) {
     if (!flags.compare.empty() && !extras.empty())
       throw UsageError(fmt::format("[--compare] does not run Google Benchmark, found '{}'", extras[0]));
     Backend& device = backend(flags.device);
-    if (flags.threads == 0) flags.threads = device.default_threads();
     std::vector<BenchProblem> problems = chosen_problems(flags);
-    for (BenchProblem& p : problems) p.problem.threads = flags.threads;
-    Peaks peaks(flags.threads);
+    // Peaks are the host's. A device measures its own; it takes no threads.
+    const int host_threads = flags.threads > 0 ? flags.threads : backend("cpu").default_threads();
+    Peaks peaks(host_threads);
     if (flags.compare.empty()) {
+      flags.threads = device.on_host() ? host_threads : 1;
+      for (BenchProblem& p : problems) p.problem.threads = flags.threads;
       run_benchmarks(problems, flags, peaks, device, extras);
       return;
     }
@@ -192,6 +217,7 @@ int main(int argc, char** argv) {
              .threads = flags.threads,
              .rounds = flags.rounds,
              .alive = flags.alive,
+             .cold = flags.cold,
              .json = flags.json},
             peaks);
   });

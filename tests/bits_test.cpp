@@ -94,7 +94,7 @@ TEST_CASE("tf32 has bits of its own, the same for every number of threads", "[bi
     CHECK(train(true, 20, 24, {.precision = "tf32", .threads = threads}).hash == one.hash);
   }
   CHECK_THROWS_WITH(train(true, 1, 24, {.precision = "tf16"}),
-                    Catch::Contains("[precision] expected fp32, tf32 or bf16, found 'tf16'"));
+                    Catch::Contains("[precision] expected fp32, tf32, bf16 or fp16, found 'tf16'"));
 }
 
 TEST_CASE("bf16 says what runs where no row computes it", "[bits]") {

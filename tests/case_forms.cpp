@@ -151,7 +151,7 @@ struct UpdateOperands {
   Fills operator()(const op::RmspropUpdate& o) const { return with_states(o.common, o.momentum != 0.f ? 2 : 1); }
   Fills operator()(const op::AdamUpdate& o) const { return with_states(o.common, 2); }
   Fills operator()(const one_of<op::AccumulateGrad, op::AssignEma> auto&) const { return {uniform, uniform}; }
-  Fills operator()(const one_of<op::ClipNorm, op::CheckFinite> auto&) const { return {uniform}; }
+  Fills operator()(const one_of<op::ClipNorm, op::CheckFinite, op::UnscaleGrad> auto&) const { return {uniform}; }
 
  private:
   static Fills with_states(const op::UpdateCommon& common, std::size_t states) {

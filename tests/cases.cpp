@@ -244,6 +244,7 @@ void add_updates(List& list) {
   list.add(form::update(op::ClipNorm{100.f}, 37), "not reached");
   list.add(form::update(op::AssignEma{0.9f}, 37));
   list.add(form::update(op::CheckFinite{}, 1));
+  list.add(form::update(op::UnscaleGrad{0x1p-10f}, 37));
 }
 
 void add_large_matmul(List& list) {

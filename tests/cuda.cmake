@@ -40,7 +40,7 @@ tenon_test(cuda_module_test cuda_module_test.cpp $<TARGET_OBJECTS:tenon_cuda_emu
 tenon_emulated(cuda_module_test)
 target_compile_definitions(cuda_module_test PRIVATE TENON_VERSION="${PROJECT_VERSION}")
 
-tenon_test(cuda_test NO_ENTRY cuda_test.cpp row_test.cpp ${cases})
+tenon_test(cuda_test NO_ENTRY cuda_test.cpp cuda_fp16_test.cpp row_test.cpp ${cases})
 add_dependencies(cuda_test tenon_cuda_emulated)
 # Libraries of this machine would be opened and then find no GPU.
 set(emulated TENON_MODULE_PATH=${PROJECT_BINARY_DIR}/lib/emulated TENON_CUDNN_LIBRARY=none TENON_CUBLAS_LIBRARY=none)
@@ -52,6 +52,12 @@ cuda_emulated_test(cuda_rows_emulated "[rows][tenon]")
 cuda_emulated_test(cuda_naive_emulated "[rows][naive]")
 cuda_emulated_test(cuda_train_emulated "[train]")
 cuda_emulated_test(cuda_programs_emulated "[cuda]~[rows]~[train]")
+
+if(TENON_BUILD_BENCH AND Python3_FOUND)
+  add_test(NAME bench_on_device COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tests/bench_on_device_test.py
+                                        ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
+  set_tests_properties(bench_on_device PROPERTIES ENVIRONMENT "${emulated}" TIMEOUT 1500 LABELS cuda)
+endif()
 
 add_test(NAME gpu_script COMMAND ${PROJECT_SOURCE_DIR}/tests/gpu_script_test.sh)
 set_tests_properties(gpu_script PROPERTIES LABELS cuda)

@@ -81,6 +81,7 @@ TEST_CASE("every tile of fp32 has the bits of the naive loop", "[cuda][tiles]") 
 TEST_CASE("every tile of the tensor cores has the same bits", "[cuda][tiles]") {
   check_mma_tiles<Tf32>();
   check_mma_tiles<Bf16>();
+  check_mma_tiles<Fp16>();
 }
 
 }  // namespace tenon::cuda

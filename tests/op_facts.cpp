@@ -108,6 +108,7 @@ struct FactsOf {
   OpFacts operator()(const op::AccumulateGrad&) const { return {integers, elements, no_chunks, random_update}; }
   OpFacts operator()(const op::ClipNorm&) const { return {reals, elements, row_chunks<0>, random_update}; }
   OpFacts operator()(const op::AssignEma&) const { return {reals, elements, no_chunks, random_update}; }
+  OpFacts operator()(const op::UnscaleGrad&) const { return {reals, elements, no_chunks, random_update}; }
   OpFacts operator()(const op::CheckFinite&) const { return {reals, elements, no_chunks, random_update}; }
   OpFacts operator()(const op::CustomOp&) const { return {reals, axes, no_chunks, no_cases}; }  // the user's
 };

@@ -81,7 +81,56 @@ def run(folder):
     check("wrong usage", done.returncode == 2 and "--precisions expects fp32, tf32, bf16, found 'fp8'" in done.stderr)
 
 
+# A Python with PyTorch and JAX: one form does not start, one is never warm, the others take 4 or 8 times Tenon's half millisecond.
+PYTHON = """
+import time
+if sys.argv[1] == "-c":
+    print("[]")
+    sys.exit()
+if "max-autotune" in sys.argv:
+    sys.exit("no compiler")
+if "reduce-overhead" in sys.argv:
+    time.sleep(60)
+torch = "torch_step" in sys.argv[1]
+print("a library's own words")
+print(json.dumps({"ready": "yes"}), flush=True)
+for line in sys.stdin:
+    print(json.dumps({"program": "x", "median_ms": 2 if torch else 4, "min_ms": 1, "batch": 128, "steps": int(line), "warmup": 64,
+                      "loss_first": 2, "loss_last": 1, "banner": "peer " + flag("--precision")}), flush=True)
+"""
+STEP_BENCH = """
+print(json.dumps({"program": "tenon", "median_ms": 0.5, "min_ms": 0.4, "batch": 128, "steps": 640, "warmup": 480, "loss_first": 2,
+                  "loss_last": 1, "banner": "cuda", "data": "/data", "device": flag("--device")}))
+"""
+
+
+def run_on_device(folder):
+    for name, body in (("python", PYTHON), ("step_bench", STEP_BENCH)):
+        (folder / name).write_text(f"#!{sys.executable}\n{FLAGS}{body}", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    for kind, shape in (("images", 3), ("labels", 1)):
+        (folder / f"train-{kind}-idx{shape}-ubyte").write_bytes(b"")
+    command = [sys.executable, str(COMPARE), "--device", "cuda", "--models", "cnn", "--bin", str(folder), "--python",
+               str(folder / "python"), "--data-folder", str(folder), "--out", str(folder / "out"), "--steps", "640",
+               "--at-once", "8", "--start-limit", "8"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    check(f"on a device: {done.stderr}", done.returncode == 0)
+    if done.returncode:
+        return
+    rows = json.loads((folder / "out" / "peers.json").read_text(encoding="utf-8"))["rows"]
+    check("all rounds of all that run", {r["rounds"] for r in rows if r["peer"] == "tenon"} == {5})
+    check("Tenon in four precisions", sum(r["peer"] == "tenon" for r in rows) == 4)
+    found = {r["form"]: r["times_tenon"] for r in rows}
+    check(f"ratios: {found}", found["eager tf32"] == 4 and found["scan of an epoch bf16"] == 8)
+    check("recorded forms", {"compiled graph channels_last bf16", "eager graph fp32"} <= set(found))
+    check("what does not start", "PyTorch compiled max-autotune graph tf32 is left out of cnn, cuda: ended with 1: no compiler" in
+          done.stderr or "no time was left" in done.stderr)  # fmt: skip
+    check("what is never warm", "PyTorch compiled reduce-overhead tf32 is left out of cnn, cuda: not done after" in done.stderr)
+
+
 def main():
+    with tempfile.TemporaryDirectory() as folder:
+        run_on_device(Path(folder))
     with tempfile.TemporaryDirectory() as folder:
         run(Path(folder))
     for failure in FAILURES:

@@ -93,8 +93,9 @@ def bad_input(root, good):
         expect(f"{program}: --batch-size 0", run(program, *data, *out, "--batch-size", 0), 2, "batch-size")
         expect(f"{program}: unknown flag", run(program, *data, *out, "--bogus"), 2, "bogus")
         expect(f"{program}: unknown provider", run(program, *data, *out, "--provider", "cpu.mystery"), 2, "cpu.mystery")
-        expect(f"{program}: a precision that the CPU has not", run(program, *data, *out, "--precision", "fp16"), 2, "fp16.*range")
-        expect(f"{program}: unknown precision", run(program, *data, *out, "--precision", "fp8"), 2, "fp32, tf32 or bf16")
+        expect(f"{program}: a precision that the CPU has not", run(program, *data, *out, "--device", "cpu", "--precision",
+                                                                              "fp16"), 2, "fp16 runs on CUDA")
+        expect(f"{program}: unknown precision", run(program, *data, *out, "--precision", "fp8"), 2, "fp32, tf32, bf16 or fp16")
         expect(f"{program}: unwritable outputs", run(program, *data, "--outputs", "/proc/none"), 5, "/proc/none")
         expect(f"{program}: no CUDA", run(program, *data, *out, "--device", "cuda"), 8, "cuda")
         expect(f"{program}: unknown instruction set", run(program, *data, *out, env={"TENON_ISA": "mmx"}), 2, "mmx")

@@ -169,6 +169,8 @@ Case random_update(Draw& d, const Wish& w, op::Kind kind) {
       return form::update(op::AdamUpdate{.common = common, .decoupled = d.chance(0.5)}, n);
     case op::kind_of<op::AccumulateGrad>:
       return form::update(op::AccumulateGrad{w.integers ? d.of({1.f, 0.5f}) : d.of({1.f, 0.3f})}, n);
+    case op::kind_of<op::UnscaleGrad>:
+      return form::update(op::UnscaleGrad{d.of({1.f, 0.5f, 0x1p-10f})}, n);
     case op::kind_of<op::ClipNorm>:
       return form::update(op::ClipNorm{d.of({0.1f, 1.f, 1000.f})}, n);
     case op::kind_of<op::AssignEma>:

@@ -82,7 +82,7 @@ class RowTest {
  private:
   [[nodiscard]] bool rounded_operands() const {
     const Arithmetic a = arithmetic_of(row_);
-    return a == Arithmetic::split || a == Arithmetic::tf32 || a == Arithmetic::bf16;
+    return a == Arithmetic::split || a == Arithmetic::tf32 || a == Arithmetic::bf16 || a == Arithmetic::fp16;
   }
 
   /// False where the row refuses.
@@ -105,6 +105,8 @@ class RowTest {
     if (!bind(c, p, step)) return false;
     std::vector<Array> in = make_inputs(c, seed);
     if (std::holds_alternative<op::CheckFinite>(c.op)) in[0].values<float>()[0] = loss_of(seed);
+    if (std::holds_alternative<op::UnscaleGrad>(c.op) && seed % 4 == 1)  // and what overflowed is told
+      in[0].values<float>()[seed % static_cast<std::uint64_t>(in[0].size())] = loss_of(seed / 4);
     Control control = make_control(seed);
     if (row_.op >= op::kind_of<op::SgdUpdate> && seed % 16 == 5)
       control.halt = Control::not_finite;  // updates do nothing

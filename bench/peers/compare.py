@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 import harness
+import on_device
 import report
+from contender import Contender
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -46,7 +48,13 @@ def parse():
     add("--python", default=str(cache / "peers" / "bin" / "python"), help="the virtual environment's")
     add("--bin", default=str(ROOT / "build" / "release" / "bin"), help="folder of Tenon's benchmark programs")
     add("--data-folder", help="MNIST's files; otherwise TENON_MNIST, ./data and the user's cache are searched")
-    add("--only", default=",".join(PEERS), help="peers, a list")
+    add("--only", help=f"peers, a list (default: {','.join(PEERS)}; with --device {','.join(on_device.PEERS)})")
+    add("--device", default="", help="cuda[:N]: training steps on a GPU; cpu tries the same programs out without one")
+    add("--peers-device", help="where the peers run, if not there: cpu tries them out beside an emulated GPU")
+    add("--batch", type=int, default=0, help="with --device: images in a minibatch, 0 for the model's")
+    add("--together", type=int, default=0, help="with --device: steps between two readings of the peers' losses, 0 for theirs")
+    add("--at-once", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="with --device: peers that start together")
+    add("--start-limit", type=float, default=300, help="with --device: seconds until all peers are warm; the others are left out")
     add("--models", default="cnn,mlp,cnn-infer-500,cnn-infer-1", help="a list: training of cnn, mlp; prediction in batches")
     add("--kernels", action="store_true", help="instead: oneDNN kernel by kernel, on shapes of ResNet-50 and MobileNet")
     add("--filter", default="(resnet50|mobilenet)_", help="with --kernels: names operation/shape that match")
@@ -76,9 +84,11 @@ def check(flags, cache):
         harness.fail(f"--rounds expects {least} or more, found {flags.rounds}", 2)
     if flags.steps < 1 or min(flags.warmup, flags.warmup_tenon) < 0 or flags.timeout < 1 or (flags.drop and flags.drop < 1):
         harness.fail("--steps, --timeout expect 1 or more, --warmup, --warmup-tenon 0 or more, --drop 0 or 1 and more", 2)
+    known_peers = on_device.PEERS if flags.device else PEERS
+    flags.only = flags.only or ",".join(known_peers)
     flags.only, flags.models, flags.isa = (v.split(",") for v in (flags.only, flags.models, flags.isa))
     flags.precisions = flags.precisions.split(",")
-    lists = (("--only", flags.only, PEERS), ("--isa", flags.isa, ISA), ("--precisions", flags.precisions, report.PRECISIONS))
+    lists = (("--only", flags.only, known_peers), ("--isa", flags.isa, ISA), ("--precisions", flags.precisions, report.PRECISIONS))
     for name, values, known in lists:
         for value in values:
             if value not in known:
@@ -90,6 +100,11 @@ def check(flags, cache):
     if min(flags.threads) < 1:
         harness.fail(f"--threads expects 1 or more, found {min(flags.threads)}", 2)
     flags.models = [task_of(name) for name in flags.models]
+    if flags.device:
+        flags.peers_device = flags.peers_device or flags.device
+        flags.models = [task for task in flags.models if task[2] == 0]
+        if flags.kernels or not flags.models or min(flags.batch, flags.together) < 0 or flags.at_once < 1:
+            harness.fail("--device expects models to train, no --kernels, and numbers above 0", 2)
     try:
         re.compile(flags.match)
     except re.error as error:
@@ -127,7 +142,8 @@ def present(flags, notes):
     """The peers that can run; the others are named in the notes."""
     script = ("import importlib.util as u, json, sys; "
               "print(json.dumps([m for m in sys.argv[1:] if u.find_spec(m) is None]))")  # fmt: skip
-    modules = sorted({m for peer in flags.only for m in PEERS[peer]})
+    needs = on_device.PEERS if flags.device else PEERS
+    modules = sorted({m for peer in flags.only for m in needs[peer]})
     missing = set(modules)
     if Path(flags.python).is_file():
         done = subprocess.run([flags.python, "-c", script, *modules], stdout=subprocess.PIPE, text=True, check=False)
@@ -135,7 +151,7 @@ def present(flags, notes):
             missing = set(json.loads(done.stdout))
     there = []
     for peer in flags.only:
-        lacking = [m for m in PEERS[peer] if m in missing]
+        lacking = [m for m in needs[peer] if m in missing]
         if peer == "onednn":
             lacking = [] if onednn_programs(flags) else ["onednn_kernels (package libdnnl-dev)"]
         if peer == "onednn" and not flags.kernels:
@@ -151,32 +167,6 @@ def onednn_programs(flags):
     """(whose library, path) of the programs that are built."""
     paths = [(source, Path(flags.bin) / name) for source, name in ONEDNN.items()]
     return [(source, str(path)) for source, path in paths if path.is_file()]
-
-
-class Contender:
-    """A configuration of Tenon or a peer in one task. `task` is (name, threads, isa)."""
-
-    def __init__(self, task, peer, form, precision, command, environment):
-        self.task, self.peer, self.form, self.precision = task, peer, form, precision
-        self.command, self.environment = command, environment
-        self.runs, self.out = [], False
-
-    def label(self):
-        return f"{report.NAMES[self.peer]}{' ' + self.form if self.form else ''}"
-
-    def run(self, flags):
-        """Lines that the program printed, or a reason why there are none."""
-        try:
-            done = subprocess.run(self.command, env={**os.environ, **self.environment}, stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, text=True, check=False, timeout=flags.timeout)  # fmt: skip
-        except OSError as error:
-            return [], f"cannot run {self.command[0]}: {error.strerror}"
-        except subprocess.TimeoutExpired:
-            return [], f"not done after {flags.timeout} s"
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["no message"]
-            return [], f"ended with {done.returncode}: {lines[-1][:160]}"
-        return done.stdout.strip().splitlines(), None
 
 
 def peer_forms(peer, training, cnn):
@@ -321,6 +311,12 @@ def main():
     flags = parse()
     notes = []
     peers = present(flags, notes)
+    if flags.device:
+        contenders = on_device.run(flags, peers, notes, lambda everyone: measure(flags, everyone, notes))
+        for note in notes:
+            print(f"compare.py: {note}", file=sys.stderr)
+        finish(flags, contenders, notes)
+        return
     contenders = list(kernel_contenders(flags, peers) if flags.kernels else model_contenders(flags, peers, notes))
     for path in {c.command[0] for c in contenders if c.peer == "tenon"}:
         if not Path(path).is_file():
@@ -331,6 +327,10 @@ def main():
     measure(flags, contenders, notes)
     for note in notes[before:]:
         print(f"compare.py: {note}", file=sys.stderr)
+    finish(flags, contenders, notes)
+
+
+def finish(flags, contenders, notes):
     if not any(c.runs for c in contenders):
         harness.fail("expected a contender that runs, found none", 1)
     try:

@@ -13,6 +13,7 @@ NAMES = {
     "torch": "PyTorch",
     "keras-tf": "Keras/TensorFlow",
     "keras-jax": "Keras/JAX",
+    "jax": "JAX",
     "onnxruntime": "ONNX Runtime",
     "onednn": "oneDNN",
 }
@@ -36,6 +37,8 @@ def task_words(task):
     name, threads, isa = task
     model, _, batch = name.partition("-infer-")
     what = f"prediction, batch {batch}" if batch else f"training step, batch {harness.BATCH[model]}"
+    if isa not in ("native", "avx2"):
+        return f"{model.upper()}, {what}, {isa}"
     return f"{model.upper()}, {what}, {threads} thread{'s' * (threads > 1)}{', ' + isa if isa != 'native' else ''}"
 
 

@@ -37,10 +37,12 @@ class Contender {
         backend_(&backend(is_device_                  ? name
                           : name.starts_with("cuda.") ? "cuda"
                                                       : o.device)),
+        threads_(o.threads > 0 ? o.threads : backend_->default_threads()),
         precision_(precision_of(o.precision)),
-        rows_(*backend_, {.precision = o.precision, .providers = is_device_ ? "" : name, .threads = o.threads}) {}
+        rows_(*backend_, {.precision = o.precision, .providers = is_device_ ? "" : name, .threads = threads_}) {}
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] Backend& device() const { return *backend_; }
+  [[nodiscard]] int threads() const { return threads_; }
 
   /// The row that this name runs, or why there is none.
   [[nodiscard]] std::variant<Choice, Refusal> bind(const BenchProblem& p) const {
@@ -53,9 +55,11 @@ class Contender {
       }
     }
     std::string why = "no row for this operation";
+    Problem problem = p.problem;
+    problem.threads = threads_;
     for (const Kernel& row : backend_->kernels()) {
-      if (row.op != p.problem.kind || row.provider != name_ || row.precision > precision_) continue;
-      Bound bound = row.bind(p.problem, row);
+      if (row.op != p.problem.kind || row.provider != name_ || !takes_rows(precision_, row.precision)) continue;
+      Bound bound = row.bind(problem, row);
       if (auto* step = std::get_if<Step>(&bound)) return Choice{name_, row.precision, std::move(*step)};
       why = std::get<Refusal>(bound).why;
     }
@@ -70,6 +74,7 @@ class Contender {
   std::string name_;
   bool is_device_;
   Backend* backend_;
+  int threads_;
   Precision precision_;
   RowSet rows_;
 };
@@ -78,39 +83,58 @@ class Contender {
 struct Result {
   std::string provider, refusal;
   Precision precision = Precision::fp32;
-  std::vector<double> samples;  // seconds a call
+  std::vector<double> samples, cold;  // seconds a call; none of cold where it is not asked for, or cannot be
   [[nodiscard]] bool ran() const { return !samples.empty(); }
   [[nodiscard]] double median() const { return quantile(samples, 0.5); }
   [[nodiscard]] double spread() const { return quantile(samples, 0.9) - quantile(samples, 0.1); }
 };
 
+/// Rows in turn, round after round, and what each call of theirs takes.
+class Race {
+ public:
+  void add(BoundRow row, std::vector<double>& samples) { runners_.push_back({std::move(row), &samples, 0}); }
+  void run(int rounds) {
+    for (Runner& r : runners_) {
+      (void)r.row.seconds(1);  // first touch of workspace and code
+      r.calls = 1 + static_cast<std::int64_t>(sample_seconds / std::max(r.row.seconds(1), 1e-8));
+    }
+    for (int round = 0; round < rounds; ++round)
+      for (Runner& r : runners_) r.samples->push_back(r.row.seconds(r.calls) / static_cast<double>(r.calls));
+  }
+
+ private:
+  struct Runner {
+    BoundRow row;
+    std::vector<double>* samples;
+    std::int64_t calls;
+  };
+  std::vector<Runner> runners_;
+};
+
 std::vector<Result> race(const BenchProblem& p, const std::vector<Contender>& contenders, const CompareOptions& o) {
   std::vector<Result> results(contenders.size());
-  std::vector<std::optional<BoundRow>> rows(contenders.size());
-  std::map<const Backend*, std::shared_ptr<Operands>> operands;  // the same values on every device
-  for (std::size_t i = 0; i < contenders.size(); ++i) {
-    auto bound = contenders[i].bind(p);
-    if (auto* refusal = std::get_if<Refusal>(&bound)) {
-      results[i].refusal = refusal->why;
-      continue;
+  // One after the other, so that the copies of cold operands take memory only while they are needed.
+  for (const Caches caches : {Caches::warm, Caches::cold}) {
+    if (caches == Caches::cold && !(o.cold && Operands::can_be_cold(p))) continue;
+    Race race;
+    std::map<const Backend*, std::shared_ptr<Operands>> operands;  // the same values on every device
+    for (std::size_t i = 0; i < contenders.size(); ++i) {
+      auto bound = contenders[i].bind(p);
+      if (auto* refusal = std::get_if<Refusal>(&bound)) {
+        results[i].refusal = refusal->why;
+        continue;
+      }
+      auto& [provider, precision, step] = std::get<Choice>(bound);
+      Backend& device = contenders[i].device();
+      std::shared_ptr<Operands>& own = operands[&device];
+      if (own == nullptr) own = std::make_shared<Operands>(device, p, o.alive, caches);
+      results[i].provider = provider;
+      results[i].precision = precision;
+      race.add(BoundRow(provider, std::move(step), own, contenders[i].threads()),
+               caches == Caches::warm ? results[i].samples : results[i].cold);
     }
-    auto& [provider, precision, step] = std::get<Choice>(bound);
-    Backend& device = contenders[i].device();
-    std::shared_ptr<Operands>& own = operands[&device];
-    if (own == nullptr) own = std::make_shared<Operands>(device, p, o.alive);
-    results[i].provider = provider;
-    results[i].precision = precision;
-    rows[i].emplace(provider, std::move(step), own, o.threads);
+    race.run(o.rounds);
   }
-  std::vector<std::int64_t> calls(rows.size());
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (!rows[i]) continue;
-    (void)rows[i]->seconds(1);  // first touch of workspace and code
-    calls[i] = 1 + static_cast<std::int64_t>(sample_seconds / std::max(rows[i]->seconds(1), 1e-8));
-  }
-  for (int round = 0; round < o.rounds; ++round)
-    for (std::size_t i = 0; i < rows.size(); ++i)
-      if (rows[i]) results[i].samples.push_back(rows[i]->seconds(calls[i]) / static_cast<double>(calls[i]));
   return results;
 }
 
@@ -133,6 +157,8 @@ double share_of_peak(const Line& line, const Result& r, const Backend& device, c
   return c.bytes / r.median() / peaks.bandwidth();
 }
 
+std::string threads_text(int threads) { return fmt::format("{} thread{}", threads, threads == 1 ? "" : "s"); }
+
 std::string time_text(double seconds) {
   return seconds < 1e-4 ? fmt::format("{:.2f} us", seconds * 1e6) : fmt::format("{:.3f} ms", seconds * 1e3);
 }
@@ -143,12 +169,12 @@ void print_table(const std::vector<Line>& lines, const std::vector<Contender>& c
   for (const Contender& c : contenders)
     if (devices.insert(&c.device()).second)
       fmt::print("{}: {}{}\n", c.device().name(), c.device().description(),
-                 c.device().on_host() ? "; " + peaks.str() : "");
+                 c.device().on_host() ? fmt::format("; {} in use; {}", threads_text(c.threads()), peaks.str()) : "");
   fmt::print("{} rounds in turn, medians; spread is p90 - p10\n\n", o.rounds);
   std::string head = "| operation | alive |", rule = "| --- | ---: |";
   for (const Contender& c : contenders) {
-    head += fmt::format(" {} | spread | rate | of peak |", c.name());
-    rule += " ---: | ---: | ---: | ---: |";
+    head += fmt::format(" {} | spread |{} rate | of peak |", c.name(), o.cold ? " from memory |" : "");
+    rule += o.cold ? " ---: | ---: | ---: | ---: | ---: |" : " ---: | ---: | ---: | ---: |";
   }
   for (std::size_t i = 1; i < contenders.size(); ++i) {
     head += fmt::format(" {} / {} |", contenders[i].name(), contenders[0].name());
@@ -162,13 +188,15 @@ void print_table(const std::vector<Line>& lines, const std::vector<Contender>& c
     for (std::size_t i = 0; i < line.results.size(); ++i) {
       const Result& r = line.results[i];
       if (!r.ran()) {
-        text += " refuses | | | |";
+        text += o.cold ? " refuses | | | | |" : " refuses | | | |";
         continue;
       }
       const double work = arithmetic ? line.problem->cost.flops : line.problem->cost.bytes;
-      text += fmt::format(" {} | {:.0f} % | {:.1f} {} | {:.0f} % |", time_text(r.median()),
-                          100 * r.spread() / r.median(), work / r.median() * 1e-9, arithmetic ? "GFLOP/s" : "GB/s",
-                          100 * share_of_peak(line, r, contenders[i].device(), peaks));
+      const std::string cold = r.cold.empty() ? "" : time_text(quantile(r.cold, 0.5));
+      text +=
+          fmt::format(" {} | {:.0f} % |{} {:.1f} {} | {:.0f} % |", time_text(r.median()), 100 * r.spread() / r.median(),
+                      o.cold ? fmt::format(" {} |", cold) : "", work / r.median() * 1e-9,
+                      arithmetic ? "GFLOP/s" : "GB/s", 100 * share_of_peak(line, r, contenders[i].device(), peaks));
     }
     for (std::size_t i = 1; i < line.results.size(); ++i) {
       const bool both = line.results[0].ran() && line.results[i].ran();
@@ -193,7 +221,9 @@ json to_json(const Line& line, const std::vector<Contender>& contenders, const P
                                      {"spread_ms", 1e3 * r.spread()},
                                      {"gflops", line.problem->cost.flops / r.median() * 1e-9},
                                      {"gbs", line.problem->cost.bytes / r.median() * 1e-9},
-                                     {"percent_of_peak", 100 * share_of_peak(line, r, contenders[i].device(), peaks)}};
+                                     {"percent_of_peak", 100 * share_of_peak(line, r, contenders[i].device(), peaks)},
+                                     {"threads", contenders[i].threads()}};
+    if (!r.cold.empty()) results[contenders[i].name()]["cold_median_ms"] = 1e3 * quantile(r.cold, 0.5);
   }
   return {{"name", line.problem->name},
           {"problem", line.problem->problem.str()},
@@ -208,13 +238,14 @@ void print_json(const std::vector<Line>& lines, const std::vector<Contender>& co
   for (const Line& line : lines) rows.push_back(to_json(line, contenders, peaks));
   const json all{{"device", contenders[0].device().name()},
                  {"description", contenders[0].device().description()},
-                 {"threads", o.threads},
+                 {"precision", o.precision},
+                 {"threads", contenders[0].threads()},
                  {"rounds", o.rounds},
                  {"fma_peak_gflops", fma},
                  {"copy_peak_gbs", peaks.bandwidth() * 1e-9},
                  {"copy_bytes", peaks.copy_bytes()},
                  {"rows", rows}};
-  fmt::print("{}\n", all.dump(2));
+  fmt::print("{}\n", all.dump());
 }
 
 }  // namespace

@@ -15,9 +15,10 @@ struct CompareOptions {
   std::vector<std::string> names;
   std::string device = "auto";  // of the providers
   std::string precision = "fp32";
-  int threads = 1;
+  int threads = 0;  // of every name; 0: as many as its device takes by itself
   int rounds = 15;
   double alive = 0.04;
+  bool cold = false;  // also from memory, see Caches
   bool json = false;
 };
 

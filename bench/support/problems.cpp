@@ -91,6 +91,12 @@ std::vector<BenchProblem> mnist_problems() {
   return std::move(list.all);
 }
 
+std::vector<BenchProblem> large_problems() {
+  List list;
+  list.add("4096", form::matmul({}, 4096, 4096, 4096));
+  return std::move(list.all);
+}
+
 std::vector<BenchProblem> test_problems() {
   std::vector<BenchProblem> all;
   for (const tests::Case& c : tests::cases()) {

@@ -21,6 +21,8 @@ struct BenchProblem {
 
 [[nodiscard]] std::vector<BenchProblem> mnist_problems();
 [[nodiscard]] std::vector<BenchProblem> general_problems();
+/// What keeps the whole of a large GPU busy, and a CPU for a second.
+[[nodiscard]] std::vector<BenchProblem> large_problems();
 /// The tests' own list: so small that a run is the cost of a call.
 [[nodiscard]] std::vector<BenchProblem> test_problems();
 

@@ -142,6 +142,7 @@ void add_updates(List& list) {
   list.add("1M", form::update(op::AccumulateGrad{0.25f}, million));
   list.add("1M", form::update(op::ClipNorm{1.f}, million));
   list.add("1M", form::update(op::AssignEma{0.9f}, million));
+  list.add("1M", form::update(op::UnscaleGrad{}, million));  // by 1: the runs of a benchmark must not fade to nothing
   list.add("scalar", form::update(op::CheckFinite{}, 1));
 }
 

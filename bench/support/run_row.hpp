@@ -1,5 +1,6 @@
 // A kernel row bound to a problem, with everything that a call needs, in the memory of its device. Rows of one problem share their
-// operands; these stay in the caches from one call to the next as far as they fit, as in a training step of that size.
+// operands. Warm: every call has the same ones, which stay in the caches as far as they fit, as in a training step of that size.
+// Cold: calls go round equal copies of them, so many that a copy has left the caches when its turn comes again.
 #pragma once
 #include <memory>
 #include <string>
@@ -11,19 +12,32 @@
 
 namespace tenon::bench {
 
+enum class Caches : std::uint8_t { warm, cold };
+
 /// Inputs and outputs of a problem. Updates work in place, on their inputs.
 struct Operands {
-  Operands(Backend&, const BenchProblem&, double alive);
+  /// Of all copies together, when cold: more than twice the second-level cache of any GPU so far.
+  static constexpr std::size_t cold_bytes = std::size_t{128} << 20;
+  /// As many as one recording has calls.
+  static constexpr std::int64_t most_copies = 500;
+
+  Operands(Backend&, const BenchProblem&, double alive, Caches = Caches::warm);
+  /// False where operands are so small that `most_copies` of them stay in the caches: there is no cold time then.
+  [[nodiscard]] static bool can_be_cold(const BenchProblem&);
+
+  struct Copy {
+    std::vector<const void*> in;
+    std::vector<void*> out;
+  };
   Backend& device;
   std::vector<Slab> memory;
-  std::vector<const void*> in;
-  std::vector<void*> out;
+  std::vector<Copy> copies;
 };
 
 class BoundRow {
  public:
   BoundRow(std::string provider, Step step, std::shared_ptr<Operands>, int threads);
-  void run() { step_.run(call_); }
+  void run();
   /// Seconds of `calls` calls. A device that is not the host runs them as one recording, made beforehand: what is timed is the
   /// kernels, not the host that starts them.
   [[nodiscard]] double seconds(std::int64_t calls);
@@ -37,6 +51,7 @@ class BoundRow {
   Call call_;
   std::shared_ptr<void> recording_;
   std::int64_t recorded_ = 0;  // calls
+  std::size_t turn_ = 0;       // of the copies
 };
 
 }  // namespace tenon::bench

@@ -88,10 +88,15 @@ void describe(CLI::App& app, Flags& f) {
       ->capture_default_str();
   app.add_option("--provider", f.provider,
                  "Kernels to use, for all ops or by op: cpu.eigen, or conv2d=cpu.eigen,*=cpu.avx2");
-  app.add_option("--precision", f.precision,
-                 "Arithmetic: fp32, in canonical order; tf32, where products may be transformed; or bf16, products of "
-                 "numbers rounded to 16 bits")
+  app.add_option(
+         "--precision", f.precision,
+         "Arithmetic: fp32, in canonical order; tf32, where products may be transformed; bf16 or, on CUDA, fp16: "
+         "products of numbers rounded to 16 bits")
       ->check(validator(check_precision))
+      ->capture_default_str();
+  app.add_option("--loss-scale", f.loss_scale,
+                 "Power of two by which gradients are larger while they are computed; 0 for 1024 in fp16, else 1")
+      ->check(CLI::Range(0.f, 16777216.f))
       ->capture_default_str();
   app.add_option("--threads", f.threads, "Threads on the CPU; 0 for one per core")
       ->check(CLI::Range(0, 1024))
@@ -228,6 +233,9 @@ bool StopOnSignal::received() { return signal_received != 0; }
 void save_weights(const History& history, const Model& model, const Outputs& outputs) {
   if (history.summary.halted)
     throw NumericError("[train] " + history.summary.reason + ": nothing was saved; try a smaller --learning-rate");
+  if (history.summary.skipped > 0)
+    say("Skipped {} of {} updates: gradients of the scaled loss overflowed\n", history.summary.skipped,
+        history.summary.steps);
   save(model, outputs.weights);
   say("Saved {}\n", outputs.weights);
 }

@@ -24,6 +24,7 @@ struct Flags {
   std::optional<std::string> data_folder{};
   bool download = false;
   std::string device = "auto", provider{}, precision = "fp32";
+  float loss_scale = 0.f;
   int threads = 0;
   std::uint64_t seed = 1;
   std::string outputs = "outputs";

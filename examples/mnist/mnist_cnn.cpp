@@ -36,6 +36,7 @@ void run(const mnist::Flags& flags) {
                                .providers = flags.provider,
                                .threads = flags.threads,
                                .seed = flags.seed,
+                               .loss_scale = flags.loss_scale,
                                .tune = mnist::tune_options(flags, outputs)});
   say("{}\n", trainer.program(train).banner());
   say("Data folder: {}\n", data.source);

@@ -40,14 +40,14 @@ struct Problem {
 
 /// Step state that kernels read and write; on a device it lives in device memory.
 struct Control {
-  static constexpr std::uint32_t not_finite = 1, bad_index = 2;
+  static constexpr std::uint32_t not_finite = 1, bad_index = 2, overflow = 4;
   std::uint64_t seed = 0;
   std::uint32_t epoch = 0;    // Philox counter words
   std::uint32_t step = 0;     // micro-batches since the epoch began
   std::uint32_t updates = 0;  // finished optimizer updates
   float lr = 0.f;
   std::uint32_t micro = 0;  // micro-batches since the last update
-  std::uint32_t halt = 0;   // non-zero: updates do nothing; bits not_finite, bad_index
+  std::uint32_t halt = 0;   // non-zero: updates do nothing; the bits above, overflow for one update
   std::int64_t bad_value = 0;
 };
 
@@ -87,10 +87,16 @@ struct Edges {
 enum class Precision : std::uint8_t {
   fp32,  // fp32 products and sums
   tf32,  // fp32 storage; products may be rounded, split or transformed, within the bound that the kernel publishes
-  bf16   // the same storage; products of operands rounded to bf16 (8 bits of significand), fp32 sums
+  bf16,  // the same storage; products of operands rounded to bf16 (8 bits of significand), fp32 sums
+  fp16   // the same storage; products of operands rounded to fp16 (11 bits, 6e-8 to 65504), fp32 sums; scaled losses
 };
+/// True where a program of class `program` may bind rows of class `row`: its own and the more exact ones. Operands of bf16 are
+/// rounded more than those of fp16, whose range is smaller: neither stands in for the other.
+[[nodiscard]] constexpr bool takes_rows(Precision program, Precision row) {
+  return row <= program && (program != Precision::fp16 || row != Precision::bf16);
+}
 [[nodiscard]] const char* name_of(Precision);
-/// Throws UsageError that lists what there is, and says why there is no fp16.
+/// Throws UsageError that lists what there is.
 [[nodiscard]] Precision precision_of(const std::string& name);
 
 struct Kernel {

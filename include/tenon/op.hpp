@@ -285,6 +285,10 @@ struct AssignEma {  // state, value: state = momentum state + (1 - momentum) val
 struct CheckFinite {  // loss: sets halt when it is not finite
   static constexpr std::string_view name = "check_finite";
 };
+struct UnscaleGrad {  // g: g = scale g; sets halt to overflow, until the update is skipped, where one is not finite
+  static constexpr std::string_view name = "unscale_grad";
+  float scale = 1.f;  // 1 / loss scale
+};
 
 using Op = std::variant<Conv2d, MatMul, BiasAdd, Pool2d, Unary, Binary, Softmax, SoftmaxCrossEntropy,
                         SigmoidCrossEntropy, BinaryCrossEntropy, Dropout, Reshape, Transpose, Concat, Slice, Gather,
@@ -294,7 +298,7 @@ using GradOp =
                  SoftmaxGrad, SoftmaxCrossEntropyGrad, SigmoidCrossEntropyGrad, BinaryCrossEntropyGrad, DropoutGrad,
                  SliceGrad, GatherGrad, ReduceSelectGrad, PointwiseChain>;
 using UpdateOp = std::variant<SgdUpdate, AdadeltaUpdate, AdagradUpdate, RmspropUpdate, AdamUpdate, AccumulateGrad,
-                              ClipNorm, AssignEma, CheckFinite>;
+                              ClipNorm, AssignEma, CheckFinite, UnscaleGrad>;
 
 namespace detail {
 template <class... Vs>

@@ -33,7 +33,7 @@ struct Tune {
 /// Where and how a program runs.
 struct Options {
   std::string device = "auto";     // auto | cpu | cuda[:N]
-  std::string precision = "fp32";  // fp32 | tf32 | bf16: see Precision in kernel.hpp
+  std::string precision = "fp32";  // fp32 | tf32 | bf16 | fp16 (CUDA): see Precision in kernel.hpp
   std::string providers{};         // "cpu.eigen", "conv2d=cpu.eigen,*=cpu.avx2"; empty: TENON_PROVIDERS, else the best
   int threads = 0;                 // 0: OMP_NUM_THREADS, else one per core
   std::uint64_t seed = 0;
@@ -111,6 +111,10 @@ struct CompileOptions {
   std::vector<std::string> observe{};  // "grad:head.*", "param:*", or an output's name
   std::vector<Metric> metrics{};
   std::vector<ParameterGroup> groups{};
+  /// Gradients are computed of the loss times this power of two and divided by it before anybody reads them, so that small
+  /// ones do not vanish in fp16. Where one is not finite, the update is skipped (StepResult::overflowed). 0: 1024 in fp16,
+  /// else 1, which is no scale. Micikevicius et al. 2018, "Mixed precision training", arXiv:1710.03740.
+  float loss_scale = 0.f;
   Options run{};
 };
 
@@ -125,6 +129,8 @@ struct StepResult {
   std::span<const NamedValue> metrics;
   bool updated = false;  // false between the micro-batches of an accumulated update
   bool halted = false;   // the loss was not finite: nothing was updated, nor will be
+  /// A gradient of the scaled loss was not finite: this update was skipped, the next need not be.
+  bool overflowed = false;
 };
 
 /// What ran where, for banners and tests.

@@ -114,6 +114,7 @@ TENON_RULES(AccumulateGrad)
 TENON_RULES(ClipNorm)
 TENON_RULES(AssignEma)
 TENON_RULES(CheckFinite)
+TENON_RULES(UnscaleGrad)
 #undef TENON_RULES
 
 }  // namespace tenon::op

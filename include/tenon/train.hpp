@@ -37,6 +37,7 @@ struct Summary {
   bool stopped_early = false, halted = false;
   std::string reason;
   std::int64_t steps = 0;
+  std::int64_t skipped = 0;  // updates, because a gradient of the scaled loss was not finite
   double seconds = 0;
 };
 
@@ -91,6 +92,7 @@ struct TrainerOptions {
   int accumulate = 1;
   std::vector<std::string> frozen{};
   std::vector<ParameterGroup> groups{};
+  float loss_scale = 0.f;  // see CompileOptions
   bool fuse = true;
   Tune tune{};
 };

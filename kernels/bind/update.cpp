@@ -73,6 +73,11 @@ Bound bind_assign_ema(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 2)) return *refusal;
   return make_step(loops(row).assign_ema, EmaGeometry{p.in[0].shape.elements(), p.as<op::AssignEma>().momentum});
 }
+Bound bind_unscale_grad(const Problem& p, const Kernel& row) {
+  if (auto refusal = refuse_unless_f32(p, 1)) return *refusal;
+  return make_step(loops(row).unscale_grad,
+                   AccumulateGeometry{p.in[0].shape.elements(), p.as<op::UnscaleGrad>().scale});
+}
 Bound bind_check_finite(const Problem& p, const Kernel& row) {
   if (auto refusal = refuse_unless_f32(p, 1)) return *refusal;
   return Step{loops(row).check_finite, nullptr, 0};
@@ -91,6 +96,7 @@ void append_update_rows(KernelTable& table, const Loops& m) {
   append<op::ClipNorm>(table, m, {m.clip_norm}, bind_clip_norm, edges);
   append<op::AssignEma>(table, m, {m.assign_ema}, bind_assign_ema, edges);
   append<op::CheckFinite>(table, m, {m.check_finite}, bind_check_finite, edges);
+  append<op::UnscaleGrad>(table, m, {m.unscale_grad}, bind_unscale_grad, edges);
 }
 
 }  // namespace tenon::bind

@@ -28,7 +28,7 @@ namespace tenon {
   /* BroadcastGeometry  */ X(broadcast_to)                                                                 \
   /* ReduceGeometry     */ X(reduce) X(reduce_select_grad)                                                 \
   /* UpdateGeometry     */ X(sgd) X(adadelta) X(adagrad) X(rmsprop) X(adam)                                \
-  /* AccumulateGeometry */ X(accumulate_grad)                                                              \
+  /* AccumulateGeometry */ X(accumulate_grad) X(unscale_grad)                                              \
   /* ClipGeometry       */ X(clip_norm)                                                                    \
   /* EmaGeometry        */ X(assign_ema)                                                                   \
   /* no state           */ X(check_finite)

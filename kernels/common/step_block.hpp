@@ -3,7 +3,8 @@
 //
 //   feed      row i of the minibatch is sample s = next_sample + i of the stream: row permutation(seed, s / n)(s % n) of n, or,
 //             where sweeps are not continuous, permutation(seed, epoch); elements become float(v) / divisor, i32, or stay
-//   advance   value[done] = scalars, halt[done]; next_sample += batch; step, and updates where nothing halted; the next rate
+//   advance   value[done] = scalars, halt[done]; next_sample += batch; step, and updates where nothing halted; the next rate;
+//             an overflow ends with its step
 #pragma once
 #include <cstdint>
 
@@ -14,8 +15,8 @@ namespace tenon {
 struct StepBlock {
   static constexpr std::int32_t most_steps = 32, most_values = 16;
   std::int64_t next_sample = 0;
-  std::int32_t done = 0;
-  float lr[most_steps] = {};
+  std::int32_t done = 0, updated = 0;
+  float lr[most_steps] = {};  // of the block's updates, of which there are fewer than steps where some are skipped
   std::uint32_t halt[most_steps] = {};
   float value[most_steps][most_values] = {};
 };

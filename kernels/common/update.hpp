@@ -146,6 +146,13 @@ TENON_INLINE typename M::V accumulate(float scale, bool first, typename M::V sum
   return first ? M::set(scale) * g : M::fma(M::set(scale), g, sum);
 }
 
+/// Divides a gradient of the scaled loss by the scale; the mask says where that is not finite.
+template <class M>
+TENON_INLINE typename M::I unscale(float scale, typename M::V& g) {
+  g = g * M::set(scale);
+  return ~M::le(g - g, M::set(0.f));  // infinity minus itself is a NaN, which compares false
+}
+
 /// min(1, max_norm / norm); a NaN stays NaN. Pascanu, Mikolov, Bengio 2013, "On the difficulty of training recurrent
 /// neural networks". For policies of one element only.
 template <class M>

@@ -37,7 +37,8 @@ class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(int ordinal) : module_(open_module()), ordinal_(ordinal) {
     check(module_.open(ordinal, &device_, &info_));
-    for (const Contractions* c : {module_.bf16, module_.tf32, module_.tiled}) append_contraction_rows(table_, *c);
+    for (const Contractions* c : {module_.fp16, module_.bf16, module_.tf32, module_.tiled})
+      append_contraction_rows(table_, *c);
     bind::append_rows(table_, *module_.loops);
     append_contraction_rows(table_, *module_.naive);
     append_library_rows();

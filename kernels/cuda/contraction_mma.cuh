@@ -1,9 +1,10 @@
-// The contractions of contraction.cuh on tensor cores: the same views, products of operands rounded to tf32 or bf16, sums in fp32.
-// Rows of the classes `tf32` and `bf16`; their sums are in the hardware's order, the same in every run.
+// The contractions of contraction.cuh on tensor cores: the same views, products of operands rounded to tf32, bf16 or fp16, sums in
+// fp32. Rows of the classes `tf32`, `bf16` and `fp16`; their sums are in the hardware's order, the same in every run.
 //
-// A word of shared memory is one term in tf32 or two neighbouring terms in bf16, and then the fragments of both instructions lie
+// A word of shared memory is one term in tf32 or two neighbouring terms in 16 bits, and then the fragments of both instructions lie
 // alike (ptx.cuh): words t and t + 4 of rows g and g + 8. Lines are `depth` words and four more, so that the 8 x 4 words that a warp
-// reads at once lie in 32 banks. Error: products (1 + u)^2 - 1 with u = 2^-11 or 2^-8; sums as those of fp32.
+// reads at once lie in 32 banks. Error: products (1 + u)^2 - 1 with u = 2^-11 (tf32, fp16) or 2^-8, of fp16 also 2^-25 of either factor
+// where the other is below 2^-14; sums as those of fp32.
 #pragma once
 #include "kernels/cuda/contraction.cuh"
 #include "kernels/cuda/ptx.cuh"
@@ -21,6 +22,12 @@ struct Bf16 {
   static constexpr int terms = 2;
   __device__ static unsigned word(const float* v) { return pack_bf16x2(v[0], v[1]); }
   __device__ static void multiply(float d[4], const unsigned a[4], const unsigned b[2]) { mma_m16n8k16_bf16(d, a, b); }
+};
+struct Fp16 {
+  using Word = unsigned;
+  static constexpr int terms = 2;
+  __device__ static unsigned word(const float* v) { return pack_f16x2(v[0], v[1]); }
+  __device__ static void multiply(float d[4], const unsigned a[4], const unsigned b[2]) { mma_m16n8k16_f16(d, a, b); }
 };
 
 /// Sizes of a block's tile of c, and of a warp's part of it.

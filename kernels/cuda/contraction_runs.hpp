@@ -8,17 +8,21 @@ void product_tiled(const Call&);
 void product_naive(const Call&);
 void product_tf32(const Call&);
 void product_bf16(const Call&);
+void product_fp16(const Call&);
 void conv2d_tiled(const Call&);
 void conv2d_naive(const Call&);
 void conv2d_tf32(const Call&);
 void conv2d_bf16(const Call&);
+void conv2d_fp16(const Call&);
 void conv2d_grad_input_tiled(const Call&);
 void conv2d_grad_input_naive(const Call&);
 void conv2d_grad_input_tf32(const Call&);
 void conv2d_grad_input_bf16(const Call&);
+void conv2d_grad_input_fp16(const Call&);
 void conv2d_grad_filter_tiled(const Call&);
 void conv2d_grad_filter_naive(const Call&);
 void conv2d_grad_filter_tf32(const Call&);
 void conv2d_grad_filter_bf16(const Call&);
+void conv2d_grad_filter_fp16(const Call&);
 
 }  // namespace tenon::cuda

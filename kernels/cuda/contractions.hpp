@@ -16,8 +16,9 @@ struct Contractions {
   RunFn conv2d_grad_filter;  // ConvGeometry
 };
 
-/// contract_mma with operands in bf16 and tf32, contract_tiled, and contract_naive to compare with.
-extern const Contractions bf16_contractions, tf32_contractions, tiled_contractions, naive_contractions;
+/// contract_mma with operands in fp16, bf16 and tf32, contract_tiled, and contract_naive to compare with.
+extern const Contractions fp16_contractions, bf16_contractions, tf32_contractions, tiled_contractions,
+    naive_contractions;
 
 /// The rows of a provider. The table must outlive them.
 void append_contraction_rows(KernelTable&, const Contractions&);

@@ -11,5 +11,8 @@ void conv2d_grad_filter_tf32(const Call& call) {
 void conv2d_grad_filter_bf16(const Call& call) {
   run_mma_with_bias<Bf16>(call, grad_filter_view(call, state_of<ConvGeometry>(call)));
 }
+void conv2d_grad_filter_fp16(const Call& call) {
+  run_mma_with_bias<Fp16>(call, grad_filter_view(call, state_of<ConvGeometry>(call)));
+}
 
 }  // namespace tenon::cuda

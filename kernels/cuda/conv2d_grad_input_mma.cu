@@ -11,5 +11,8 @@ void conv2d_grad_input_tf32(const Call& call) {
 void conv2d_grad_input_bf16(const Call& call) {
   run_mma<Bf16>(call, grad_input_view(call, state_of<ConvGeometry>(call)));
 }
+void conv2d_grad_input_fp16(const Call& call) {
+  run_mma<Fp16>(call, grad_input_view(call, state_of<ConvGeometry>(call)));
+}
 
 }  // namespace tenon::cuda

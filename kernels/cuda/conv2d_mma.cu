@@ -7,5 +7,6 @@ namespace tenon::cuda {
 
 void conv2d_tf32(const Call& call) { run_mma<Tf32>(call, forward_view(call, state_of<ConvGeometry>(call))); }
 void conv2d_bf16(const Call& call) { run_mma<Bf16>(call, forward_view(call, state_of<ConvGeometry>(call))); }
+void conv2d_fp16(const Call& call) { run_mma<Fp16>(call, forward_view(call, state_of<ConvGeometry>(call))); }
 
 }  // namespace tenon::cuda

@@ -220,6 +220,7 @@ extern "C" __attribute__((visibility("default"))) const tenon::cuda::Module* ten
                              .version = TENON_VERSION,
                              .targets = TENON_CUDA_TARGETS,
                              .loops = &loops,
+                             .fp16 = &fp16_contractions,
                              .bf16 = &bf16_contractions,
                              .tf32 = &tf32_contractions,
                              .tiled = &tiled_contractions,

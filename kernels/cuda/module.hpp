@@ -11,7 +11,7 @@
 
 namespace tenon::cuda {
 
-inline constexpr std::uint32_t module_abi = 1;
+inline constexpr std::uint32_t module_abi = 2;
 
 enum class Code : std::int32_t {
   ok,
@@ -75,7 +75,7 @@ struct Module {
   const char* version;  // of the library that it was built with
   const char* targets;  // compute capabilities that it was built for: "80 86 89 90", "+PTX" behind the last
   const Loops* loops;
-  const Contractions *bf16, *tf32, *tiled, *naive;
+  const Contractions *fp16, *bf16, *tf32, *tiled, *naive;
   StepBlockLoops step_block;
 
   /// The rows of the libraries that are installed. `missing` names the others and why they cannot be used; empty where none is.

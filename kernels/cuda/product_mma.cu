@@ -11,5 +11,8 @@ void product_tf32(const Call& call) {
 void product_bf16(const Call& call) {
   with_product(call, [&](const auto& view) { run_mma_with_bias<Bf16>(call, view); });
 }
+void product_fp16(const Call& call) {
+  with_product(call, [&](const auto& view) { run_mma_with_bias<Fp16>(call, view); });
+}
 
 }  // namespace tenon::cuda

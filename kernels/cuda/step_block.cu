@@ -64,8 +64,12 @@ __global__ void note_and_advance(AdvanceGeometry g, Scalars scalars, StepBlock* 
   block->next_sample += g.batch;
   if (!g.training) return;
   ++control->step;
-  if (control->halt == 0) ++control->updates;
-  if (i + 1 < StepBlock::most_steps) control->lr = block->lr[i + 1];
+  if (control->halt == 0) {
+    ++control->updates;
+    ++block->updated;
+  }
+  control->halt &= ~std::uint32_t{Control::overflow};  // what overflowed was this update, not the next
+  if (block->updated < StepBlock::most_steps) control->lr = block->lr[block->updated];
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Optimizer steps over ranges of the parameter, gradient and state slabs, in place and in one pass; the formulas are in
-// kernels/common/update.hpp. Elements are independent: threads own four neighbours. A halted step changes nothing.
+// kernels/common/update.hpp. Elements are independent: threads own four neighbours. A halted step changes nothing
+// but the scale of gradients.
 // Rate, number of the update and clip scale lie on the device, so that a recorded step needs nothing from the host.
 // clip_norm sums squares in the canonical order of a row (fold_rows.cuh).
 #include "kernels/common/update.hpp"
@@ -98,6 +99,17 @@ __global__ void accumulate_elements(AccumulateGeometry g, const Control* control
   });
 }
 
+__global__ void unscale_elements(AccumulateGeometry g, const float* gradient, float* out, Control* control) {
+  bool overflow = false;
+  for_each_four(g.n, [&](std::int64_t i, std::int64_t there) {
+    Four v = load_four(gradient + i, there);
+#pragma unroll
+    for (int l = 0; l < 4; ++l) overflow = update::unscale<math::Scalar>(g.scale, v.v[l]) != 0 || overflow;
+    store_four(out + i, v, there);
+  });
+  if (overflow) atomicOr(&control->halt, std::uint32_t{Control::overflow});
+}
+
 __global__ void average_elements(EmaGeometry g, const Control* control, const float* state, const float* value,
                                  float* out) {
   if (control->halt != 0) return;
@@ -155,6 +167,13 @@ void accumulate_grad(const Call& call) {
   if (g.n == 0) return;
   launch(call, accumulate_elements, blocks_for_fours(g.n), dim3(block_threads), 0, g, call.control,
          input<float>(call, 0), input<float>(call, 1), output<float>(call, 0));
+}
+
+void unscale_grad(const Call& call) {
+  const auto& g = state_of<AccumulateGeometry>(call);
+  if (g.n == 0) return;
+  launch(call, unscale_elements, blocks_for_fours(g.n), dim3(block_threads), 0, g, input<float>(call, 0),
+         output<float>(call, 0), call.control);
 }
 
 void clip_norm(const Call& call) {

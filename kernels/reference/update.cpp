@@ -1,4 +1,5 @@
-// Optimizer steps over slab ranges, in place; formulas in kernels/common/update.hpp. A halted step changes nothing.
+// Optimizer steps over slab ranges, in place; formulas in kernels/common/update.hpp. A halted step changes nothing
+// but the scale of gradients.
 // Operands: parameter, gradient, states, [clip scale] -> parameter, states in the same memory.
 #include "kernels/common/update.hpp"
 
@@ -96,6 +97,18 @@ void check_finite(const Call& call) {
   if (!std::isfinite(*in<T>(call, 0))) call.control->halt |= Control::not_finite;
 }
 
+template <class T>
+void unscale_grad(const Call& call) {
+  const auto& state = state_of<UpdateState<op::UnscaleGrad>>(call);
+  bool overflow = false;
+  for (std::int64_t i = 0; i < state.n; ++i) {
+    T g = in<T>(call, 0)[i];
+    overflow = update::unscale<math::Policy<T>>(state.attributes.scale, g) != 0 || overflow;
+    out<T>(call, 0)[i] = g;
+  }
+  if (overflow) call.control->halt |= Control::overflow;
+}
+
 template <class Op>
 Bound bind_update(const Problem& p, const Kernel&) {
   const UpdateState<Op> state{p.as<Op>(), p.in[0].shape.elements()};
@@ -119,6 +132,11 @@ Bound bind_assign_ema(const Problem& p, const Kernel&) {
       .step(assign_ema<float>, assign_ema<double>,
             UpdateState<op::AssignEma>{p.as<op::AssignEma>(), p.in[0].shape.elements()});
 }
+Bound bind_unscale_grad(const Problem& p, const Kernel&) {
+  return Binder(p, "f", "f")
+      .step(unscale_grad<float>, unscale_grad<double>,
+            UpdateState<op::UnscaleGrad>{p.as<op::UnscaleGrad>(), p.in[0].shape.elements()});
+}
 Bound bind_check_finite(const Problem& p, const Kernel&) {
   return Binder(p, "f", "").step(check_finite<float>, check_finite<double>, op::CheckFinite{});
 }
@@ -135,6 +153,7 @@ void append_update_rows(KernelTable& table) {
   table.push_back(row<op::ClipNorm>(bind_clip_norm, {{order::lanes, order::reduce_chunk}}));
   table.push_back(row<op::AssignEma>(bind_assign_ema));
   table.push_back(row<op::CheckFinite>(bind_check_finite));
+  table.push_back(row<op::UnscaleGrad>(bind_unscale_grad));
 }
 
 }  // namespace tenon::reference

@@ -57,18 +57,16 @@ const char* name_of(Precision p) {
       return "tf32";
     case Precision::bf16:
       return "bf16";
+    case Precision::fp16:
+      return "fp16";
   }
   return "?";
 }
 
 Precision precision_of(const std::string& name) {
-  for (const Precision p : {Precision::fp32, Precision::tf32, Precision::bf16})
+  for (const Precision p : {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16})
     if (name == name_of(p)) return p;
-  if (name == "fp16")
-    throw UsageError(
-        "[precision] expected fp32, tf32 or bf16, found 'fp16': its range needs scaled losses, and the CPU "
-        "has no products of it that add up in fp32");
-  throw UsageError(fmt::format("[precision] expected fp32, tf32 or bf16, found '{}'", name));
+  throw UsageError(fmt::format("[precision] expected fp32, tf32, bf16 or fp16, found '{}'", name));
 }
 
 }  // namespace tenon

@@ -135,6 +135,7 @@ struct Describe {
   }
   S operator()(const AccumulateGrad& o) const { return Text().value("scale", o.scale); }
   S operator()(const ClipNorm& o) const { return Text().value("max_norm", o.max_norm); }
+  S operator()(const UnscaleGrad& o) const { return Text().value("scale", o.scale); }
   S operator()(const AssignEma& o) const { return Text().value("momentum", o.momentum); }
 };
 

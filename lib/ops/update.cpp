@@ -65,6 +65,12 @@ SpecList infer(const CheckFinite&, Specs in) {
 }
 Cost cost(const CheckFinite&, Specs in, Specs) { return {1, static_cast<double>(in[0].bytes())}; }
 
+SpecList infer(const UnscaleGrad&, Specs in) {
+  require_operands(UnscaleGrad::name, in, 1);
+  return {in[0]};
+}
+Cost cost(const UnscaleGrad&, Specs in, Specs out) { return update_cost(1, in, out); }
+
 }  // namespace tenon::op
 
 namespace tenon {

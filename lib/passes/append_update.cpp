@@ -1,5 +1,5 @@
 // append_update: pins every gradient to its place in the gradient slab and appends what turns gradients into steps:
-// [accumulate] -> [clip] -> one update per run of neighbouring parameters that are treated alike. A model whose
+// [unscale] -> [accumulate] -> [clip] -> one update per run of neighbouring parameters that are treated alike. A model whose
 // parameters are all treated alike gets one kernel.
 #include "lib/passes/passes.hpp"
 #include "tenon/error.hpp"
@@ -25,6 +25,10 @@ class Appender {
     for (const Trainable& t : trainable) pin(t);
     if (trainable.empty()) return;
     g_.scope = "update";
+    if (policy_.unscale != 1.f) {
+      const ValueId gradients = slab(Space::gradients, all(trainable));
+      write(op::UnscaleGrad{policy_.unscale}, {gradients}, {gradients});
+    }
     const Space source = policy_.accumulate > 1 ? Space::accumulated : Space::gradients;
     if (policy_.accumulate > 1)
       for (const Range& r : runs(trainable, [](const Trainable&, const Trainable&) { return true; })) {
@@ -64,14 +68,17 @@ class Appender {
     return found;
   }
 
+  /// Everything that is updated, in one range; frozen ranges between hold zeros.
+  [[nodiscard]] Range all(const std::vector<Trainable>& trainable) const {
+    const Parameter& last = parameters_.list()[trainable.back().parameter];
+    const std::int64_t begin = parameters_.list()[trainable.front().parameter].offset;
+    return {begin, last.offset + padded(last.shape.elements()) - begin};
+  }
+
   void apply(const std::vector<Trainable>& trainable, Space source) {
     ValueId scale = no_value;
     if (policy_.clip_norm > 0.f) {
-      // The norm is of everything that is updated; frozen ranges between hold zeros.
-      const Parameter& last = parameters_.list()[trainable.back().parameter];
-      const std::int64_t begin = parameters_.list()[trainable.front().parameter].offset;
-      const Range all{begin, last.offset + padded(last.shape.elements()) - begin};
-      scale = g_.append1(op::ClipNorm{policy_.clip_norm}, {slab(source, all)});
+      scale = g_.append1(op::ClipNorm{policy_.clip_norm}, {slab(source, all(trainable))});
     }
     const auto alike = [](const Trainable& a, const Trainable& b) {
       return a.lr_scale == b.lr_scale && a.weight_decay == b.weight_decay;

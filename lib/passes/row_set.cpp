@@ -67,6 +67,13 @@ RowSet::RowSet(const Backend& backend, const Options& run)
           fmt::format("[provider] no '{}' on {}; there are: {}", provider, backend.name(), fmt::join(known, ", ")));
     rules_.emplace_back(op, provider);
   }
+  // Nothing else stands in for it: whoever asks for fp16 wants its speed or its rounding.
+  const auto of_fp16 = [](const Kernel& k) { return k.precision == Precision::fp16; };
+  if (precision_ == Precision::fp16 && std::ranges::none_of(backend.kernels(), of_fp16))
+    throw UsageError(
+        fmt::format("[precision] fp16 runs on CUDA: no processor has products of it that add up in fp32 for {}; "
+                    "expected fp32, tf32 or bf16",
+                    backend.name()));
   if (run.dtype == DType::f64 && !backend.on_host())
     throw UsageError(
         fmt::format("[dtype] f64 runs on the reference, which is on the CPU; found device {}", backend.name()));
@@ -85,7 +92,7 @@ std::string RowSet::precision_text() const {
     if (op == "*" && wanted.empty()) wanted = provider;
   std::set<Precision, std::greater<>> classes;
   for (const Kernel& k : backend_->kernels())
-    if (k.precision <= precision_ && (wanted.empty() || k.provider == wanted)) classes.insert(k.precision);
+    if (takes_rows(precision_, k.precision) && (wanted.empty() || k.provider == wanted)) classes.insert(k.precision);
   if (classes.contains(precision_)) return text;
   std::vector<const char*> lower;
   for (const Precision p : classes) lower.push_back(name_of(p));
@@ -102,7 +109,7 @@ std::vector<const Kernel*> RowSet::candidates(op::Kind kind, std::string_view op
   for (const auto& [op, provider] : rules_)
     if (op == "*" && wanted.empty()) wanted = provider;
   for (const Kernel& k : backend_->kernels()) {
-    if (k.op != kind || k.precision > precision_) continue;
+    if (k.op != kind || !takes_rows(precision_, k.precision)) continue;
     const bool named = k.provider == wanted;
     // fp32 binds canonical rows unless the user names a provider, or the machine has none.
     if (!named && canonical_ && !k.canonical) continue;

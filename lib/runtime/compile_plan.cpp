@@ -38,6 +38,17 @@ std::vector<Trainable> trainables(const Parameters& parameters, const CompileOpt
   return list;
 }
 
+/// What the gradient starts from; no_value for 1.
+ValueId seed_of(Graph& g, float loss_scale) {
+  if (loss_scale == 1.f) return no_value;
+  Array scale(g.spec(g.loss));
+  if (scale.dtype() == DType::f64)
+    scale.values<double>()[0] = static_cast<double>(loss_scale);
+  else
+    scale.values<float>()[0] = loss_scale;
+  return g.add_constant(std::move(scale));
+}
+
 void append_training(Graph& g, const std::vector<ValueId>& values, const Parameters& parameters,
                      const CompileOptions& o, bool apply) {
   std::vector<Trainable> wanted = trainables(parameters, o);
@@ -48,10 +59,10 @@ void append_training(Graph& g, const std::vector<ValueId>& values, const Paramet
       wrt.push_back(values[wanted[i].parameter]);
       place.push_back(i);
     }
-  const std::vector<ValueId> gradients = differentiate(g, g.loss, wrt);
+  const std::vector<ValueId> gradients = differentiate(g, g.loss, wrt, seed_of(g, o.loss_scale));
   for (std::size_t i = 0; i < gradients.size(); ++i) wanted[place[i]].gradient = gradients[i];
   g.append(op::CheckFinite{}, {g.loss});
-  append_update(g, parameters, wanted, {&o.optimizer, o.clip_norm, o.accumulate, apply});
+  append_update(g, parameters, wanted, {&o.optimizer, o.clip_norm, o.accumulate, 1.f / o.loss_scale, apply});
   append_assignments(g);
 }
 

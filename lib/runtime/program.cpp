@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "lib/ops/check.hpp"
 #include "tenon/error.hpp"
 #include "tenon/log.hpp"
@@ -158,7 +160,8 @@ StepResult Program::Impl::read(const Compiled& c) {
   r.loss = c.scalar(c.plan.loss);
   for (std::size_t i = 0; i < c.plan.metrics.size(); ++i) values[i].value = c.scalar(c.plan.metrics[i]);
   r.metrics = {values.data(), c.plan.metrics.size()};
-  r.halted = control.halt != 0;
+  r.halted = (control.halt & ~Control::overflow) != 0;
+  r.overflowed = !r.halted && control.halt != 0;
   return r;
 }
 
@@ -172,7 +175,10 @@ Program compile(const Model& model, CompileOptions o) {
   if (o.accumulate < 1) reject("compile", "accumulate is 1 or more, found {}", o.accumulate);
   if (o.clip_norm < 0.f) reject("compile", "clip_norm is 0 or more, found {}", o.clip_norm);
   if (o.run.threads < 0) reject("compile", "threads are 0 or more, found {}", o.run.threads);
-  (void)precision_of(o.run.precision);
+  if (o.loss_scale == 0.f) o.loss_scale = precision_of(o.run.precision) == Precision::fp16 ? 1024.f : 1.f;
+  int exponent = 0;
+  if (!(o.loss_scale >= 1.f && o.loss_scale <= 0x1p24f && std::frexp(o.loss_scale, &exponent) == 0.5f))
+    reject("compile", "loss_scale is a power of two from 1 to 2^24, or 0, found {}", o.loss_scale);
   if (o.run.dtype != DType::f32 && o.run.dtype != DType::f64)
     reject("compile", "parameters are f32 or f64, found {}", name_of(o.run.dtype));
   model.inputs().specs = o.inputs;
@@ -210,8 +216,9 @@ StepResult Program::step(const Batch& batch) {
   StepResult r = p.read(c);
   ++p.control.step;
   p.control.micro = apply ? 0 : p.control.micro + 1;
-  r.updated = apply && !r.halted;
+  r.updated = apply && p.control.halt == 0;
   if (r.updated) ++p.control.updates;
+  if (apply) p.control.halt &= ~Control::overflow;  // what overflowed was this update, not the next
   return r;
 }
 
@@ -277,8 +284,10 @@ std::string Program::plan_table(Mode mode, std::int64_t batch) {
 
 std::string Program::banner() const {
   const Impl& p = *impl_;
-  return fmt::format("{}: {}, {} thread{}; {}{}", p.device.name(), p.device.description(), p.threads,
+  const float scale = p.options.loss_scale;
+  return fmt::format("{}: {}, {} thread{}; {}{}{}", p.device.name(), p.device.description(), p.threads,
                      p.threads == 1 ? "" : "s", p.options.run.dtype == DType::f64 ? "fp64" : p.rows.precision_text(),
+                     scale == 1.f || !p.options.loss ? "" : fmt::format(", loss x {}", scale),
                      p.tuner != nullptr ? ", tuned" : "");
 }
 

@@ -75,7 +75,7 @@ void ResidentSteps::run(bool training, std::int64_t first, std::int64_t batch, i
   for (std::size_t i = 0; i < values_.size(); ++i) values_[i].name = c.plan.metrics[i].name;
   feed_.geometry.batch = batch;
   block_.next_sample = first;
-  block_.done = 0;
+  block_.done = block_.updated = 0;
   for (int i = 0; i < count; ++i) block_.lr[i] = p.lr_at(p.control.updates + static_cast<std::uint32_t>(i));
   p.control.lr = block_.lr[0];
   const std::uint32_t halted_before = p.control.halt;
@@ -85,13 +85,18 @@ void ResidentSteps::run(bool training, std::int64_t first, std::int64_t batch, i
   p.check_labels(halted_before, batch);
 }
 
+float ResidentSteps::learning_rate(int i) const {
+  return block_.lr[std::count(block_.halt, block_.halt + i, 0u)];  // of the updates before it
+}
+
 StepResult ResidentSteps::result(int i) {
   StepResult r;
   r.loss = static_cast<double>(block_.value[i][0]);
   for (std::size_t v = 0; v < values_.size(); ++v) values_[v].value = static_cast<double>(block_.value[i][v + 1]);
   r.metrics = values_;
-  r.halted = block_.halt[i] != 0;
-  r.updated = !r.halted;
+  r.halted = (block_.halt[i] & ~Control::overflow) != 0;
+  r.overflowed = !r.halted && block_.halt[i] != 0;
+  r.updated = block_.halt[i] == 0;
   return r;
 }
 

@@ -30,7 +30,7 @@ class ResidentSteps {
   /// Of step i of those; the span holds until the next call.
   [[nodiscard]] StepResult result(int i);
   /// The rate of step i.
-  [[nodiscard]] float learning_rate(int i) const { return block_.lr[i]; }
+  [[nodiscard]] float learning_rate(int i) const;
 
  private:
   ResidentSteps(Program&, const Dataset&, SampleOrder);

@@ -9,6 +9,8 @@
 //                     by 2^-8 at most, relative; dz of a gradient after its epilogue is undone. Not the bias gradient,
 //                     which sums in fp32.
 //   contractions in tf32   (2^-10 + 2^-22) S more, on tensor cores: a tf32 has 11 bits
+//   contractions in fp16   as in tf32, and (2^-25 + 2^-36) times the sum of |a| + |b| over the terms: below 2^-14 an fp16 has
+//                     fewer bits, and its rounding is absolute. Operands beyond 65504 become infinite.
 //   the user's        8 (sqrt(K) + 2) u times the largest result, K inputs an output
 //   conv2d by Winograd   3 (sqrt(C) + 10) u S, C channels, S = the transformed sum over absolute values where the
 //                     convolution may be computed by F(4x4, 3x3) (error_bound_winograd.cpp)
@@ -65,6 +67,18 @@ Array transformed_sums(const Work& w, op::Conv2d c, const In& operands) {
   });
 }
 
+/// The sum of |a| + |b| over the terms of a contraction's first output; its operands are |a|, |b| and what it adds to the sum.
+template <class Contraction>
+Array sums_of_factors(const Work& w, const Contraction& c, const In& operands) {
+  const auto with_ones = [&](std::size_t at) {
+    In changed = operands;
+    changed[at] = map(operands[at], [](std::size_t) { return 1.; });
+    return w.run(c, changed)[0];
+  };
+  const Array of_a = with_ones(1), of_b = with_ones(0);
+  return map(of_a, [a = f64(of_a), b = f64(of_b)](std::size_t i) { return a[i] + b[i]; });
+}
+
 /// conv2d and matmul: the sum over absolute values through bias and pool, then the activation and dropout's scale.
 template <class Contraction>
 std::vector<Array> contraction(const Work& w, Contraction c) {
@@ -81,11 +95,14 @@ std::vector<Array> contraction(const Work& w, Contraction c) {
     }
   }
   const auto s = f64(sum), y = f64(w.exact[0]);
+  Array factors(DType::f64, sum.shape());
+  if (w.granularity() > 0) factors = sums_of_factors(w, c, operands);
+  const auto f = f64(factors);
   const double scale = 1 / (1 - static_cast<double>(e.dropout));
   const double own = e.activation == op::UnaryFn::elu ? std::abs(static_cast<double>(e.alpha)) : 0;
   std::vector<Array> bounds{map(w.exact[0], [&](std::size_t i) {
-    return scale * (factor * s[i] * stretch(e.activation, e.alpha, y[i]) + 24 * u * own) + 24 * u * std::abs(y[i]) +
-           floor_;
+    const double error = factor * s[i] + w.granularity() * f[i];
+    return scale * (error * stretch(e.activation, e.alpha, y[i]) + 24 * u * own) + 24 * u * std::abs(y[i]) + floor_;
   })};
   if (e.saves_mask()) bounds.emplace_back();
   return bounds;
@@ -100,6 +117,11 @@ std::vector<Array> contraction_gradient(const Work& w, const op::Epilogue& e) {
   std::vector<Array> bounds;
   for (const Array& s : w.run(w.any, operands))
     bounds.push_back(scaled(s, w.sum_factor() + (bounds.empty() ? w.rounding() : 0)));
+  if (w.granularity() > 0) {
+    const Array factors = sums_of_factors(w, w.any, operands);
+    bounds[0] = map(bounds[0],
+                    [&, b = f64(bounds[0]), f = f64(factors)](std::size_t i) { return b[i] + w.granularity() * f[i]; });
+  }
   return bounds;
 }
 
@@ -268,6 +290,7 @@ struct BoundOf {
     })};
   }
   Bounds operator()(const op::CheckFinite&) const { return exact(); }
+  Bounds operator()(const op::UnscaleGrad&) const { return w.relative(); }
 };
 
 /// Terms of the sums, one overload an operation here as well.
@@ -303,7 +326,7 @@ struct LengthOf {
                    op::DropoutGrad, op::Reshape, op::Transpose, op::Concat, op::Slice, op::SliceGrad, op::Gather,
                    op::ReduceSelectGrad, op::BroadcastTo, op::Correct, op::SgdUpdate, op::AdadeltaUpdate,
                    op::AdagradUpdate, op::RmspropUpdate, op::AdamUpdate, op::AccumulateGrad, op::AssignEma,
-                   op::CheckFinite> auto&) const {
+                   op::CheckFinite, op::UnscaleGrad> auto&) const {
     return 1;
   }
 

@@ -56,6 +56,7 @@ struct Work {
       case Arithmetic::bf16:
         return 0x1p-7 + 0x1p-16;
       case Arithmetic::tf32:
+      case Arithmetic::fp16:
         return 0x1p-10 + 0x1p-22;
       case Arithmetic::split:
         return 3 * 0x1p-16 + 0x1p-22;
@@ -63,6 +64,8 @@ struct Work {
         return 0;
     }
   }
+  /// What a rounded operand is off by, absolute, beside that: a number of fp16 below 2^-14 is a multiple of 2^-24.
+  [[nodiscard]] double granularity() const { return arithmetic == Arithmetic::fp16 ? 0x1p-25 + 0x1p-36 : 0; }
   /// The operation on other operands.
   [[nodiscard]] std::vector<Array> run(const op::AnyOp& other, const In& operands) const {
     return run_reference(other, operands, control).out;

@@ -157,6 +157,7 @@ RowRun run_reference(const op::AnyOp& any, const std::vector<Array>& in, const C
 
 Arithmetic arithmetic_of(const Kernel& row) {
   if (row.precision == Precision::bf16) return Arithmetic::bf16;
+  if (row.precision == Precision::fp16) return Arithmetic::fp16;
   if (row.precision == Precision::fp32) return Arithmetic::fp32;
   if (row.provider.starts_with("cuda.")) return Arithmetic::tf32;
   return row.provider.starts_with("cpu.amx") ? Arithmetic::split : Arithmetic::winograd;

@@ -33,8 +33,8 @@ struct RowRun {
 [[nodiscard]] RowRun run_reference(const op::AnyOp&, const std::vector<Array>& in, const Control&, int threads = 1);
 
 /// How a row forms its products, which its error depends on: in fp32, transformed by Winograd's F(4x4, 3x3) where that is
-/// possible, of the two bf16 halves of every operand, or of operands rounded to tf32 or bf16.
-enum class Arithmetic : std::uint8_t { fp32, winograd, split, tf32, bf16 };
+/// possible, of the two bf16 halves of every operand, or of operands rounded to tf32, bf16 or fp16.
+enum class Arithmetic : std::uint8_t { fp32, winograd, split, tf32, bf16, fp16 };
 [[nodiscard]] Arithmetic arithmetic_of(const Kernel&);
 
 /// Largest |found - exact| allowed, element by element, for the f32 outputs of an operation that sums in any order, on a row

@@ -9,6 +9,7 @@
 
 #include "lib/ops/check.hpp"
 #include "lib/runtime/resident_steps.hpp"
+#include "lib/train/overflows.hpp"
 #include "lib/train/record_block.hpp"
 #include "tenon/io.hpp"
 
@@ -104,6 +105,7 @@ struct Trainer::Impl {
       c.accumulate = options.accumulate;
       c.frozen = options.frozen;
       c.groups = options.groups;
+      c.loss_scale = options.loss_scale;
       c.run = {.device = options.device,
                .precision = options.precision,
                .providers = options.providers,
@@ -180,6 +182,7 @@ History Trainer::fit(const Dataset& data, FitOptions o) {
   TrainControl control;
   control.save_ = [this](const std::string& path) { tenon::save(impl_->model, path); };
   RecordBlock block(o.hooks, control);
+  Overflows overflows;
   const auto begin = Clock::now();
   const auto stopped = [&] { return control.stopped_; };
   History history;
@@ -199,6 +202,10 @@ History Trainer::fit(const Dataset& data, FitOptions o) {
       means.add(r, examples);
       block.add({step++, epoch, examples, r.loss, r.metrics, lr});
       ++steps;
+      if (!overflows.note(r, step - 1, control)) {
+        history.summary.halted = true;
+        return false;
+      }
       if (!r.halted || !o.stop_on_nan) return true;
       control.stop(
           fmt::format("loss is {} at step {}", std::isnan(r.loss) ? "nan" : fmt::format("{}", r.loss), step - 1));
@@ -247,6 +254,7 @@ History Trainer::fit(const Dataset& data, FitOptions o) {
   history.summary.stopped_early = control.stopped_;
   history.summary.reason = control.reason_;
   history.summary.steps = step;
+  history.summary.skipped = overflows.count();
   history.summary.seconds = seconds_since(begin);
   for (Hook* hook : o.hooks) hook->on_end(history.summary);
   return history;

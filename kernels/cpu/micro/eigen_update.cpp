@@ -1,6 +1,6 @@
 // Optimizer steps, gradient accumulation, clipping and running means as Eigen array expressions over blocks of 1024
 // elements, in place; the formulas are written out in kernels/common/update.hpp. Threads own blocks. A halted step
-// changes nothing.
+// changes nothing but the scale of gradients.
 #include "kernels/common/update.hpp"
 #include "kernels/cpu/micro/eigen_core.hpp"
 
@@ -129,6 +129,18 @@ void accumulate_grad(const Call& call) {
       Out(out + i, count) = scale * In(gradient + i, count);
     else
       Out(out + i, count) = In(sum + i, count) + scale * In(gradient + i, count);
+  });
+}
+
+void unscale_grad(const Call& call) {
+  const auto& g = geometry<AccumulateGeometry>(call);
+  const float *gradient = input<float>(call, 0), scale = g.scale;
+  float* out = output<float>(call, 0);
+  std::uint32_t* halt = &call.control->halt;
+  for_each_block(call, g.n, [&](std::int64_t i, std::int64_t count) {
+    Out to(out + i, count);
+    to = scale * In(gradient + i, count);
+    if (!to.isFinite().all()) __atomic_fetch_or(halt, Control::overflow, __ATOMIC_RELAXED);
   });
 }
 

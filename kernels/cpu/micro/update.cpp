@@ -1,5 +1,6 @@
 // Optimizer steps over ranges of the parameter, gradient and state slabs, in place and in one pass; the formulas are
-// in kernels/common/update.hpp. Elements are independent: threads own blocks of 4096. A halted step changes nothing.
+// in kernels/common/update.hpp. Elements are independent: threads own blocks of 4096. A halted step changes nothing
+// but the scale of gradients.
 #include "kernels/common/update.hpp"
 #include "kernels/common/math.hpp"
 #include "kernels/cpu/micro/folds.hpp"
@@ -97,6 +98,20 @@ void accumulate_grad(const Call& call) {
     // The first micro-batch does not read the sum, which may hold anything.
     const Vf old = first ? Vf{} : lanes.load(sum + i);
     lanes.store(out + i, update::accumulate<Simd>(scale, first, old, lanes.load(gradient + i)));
+  });
+}
+
+void unscale_grad(const Call& call) {
+  const auto& g = geometry<AccumulateGeometry>(call);
+  const float* gradient = input<float>(call, 0);
+  float* out = output<float>(call, 0);
+  const float scale = g.scale;
+  std::uint32_t* halt = &call.control->halt;
+  for_each_block(call, g.n, [&](std::int64_t i, auto lanes) {
+    Vf v = lanes.load(gradient + i);  // zeros where there is no lane
+    const auto overflow = update::unscale<Simd>(scale, v);
+    lanes.store(out + i, v);
+    if (__builtin_expect(Simd::any(overflow), 0)) __atomic_fetch_or(halt, Control::overflow, __ATOMIC_RELAXED);
   });
 }
 
