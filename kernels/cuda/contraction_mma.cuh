@@ -53,8 +53,9 @@ struct MmaTile {
   static constexpr int depth = split == 4 ? 32 : 16;  // words in shared memory at a time; an instruction takes eight
   static constexpr int down = warp_rows / 32;         // groups of 32 rows of a warp
   static constexpr int sums = down * 32;              // of a thread
-  /// That a multiprocessor shall hold. Told nothing, ptxas takes too few registers for some tiles and spills.
-  static constexpr int blocks = threads == 256 ? 1 : 3;
+  /// That a multiprocessor shall hold, at least: those of 64 rows (MmaTiles) need some more registers than a third of all. Told
+  /// nothing, ptxas takes too few for some tiles and spills.
+  static constexpr int blocks = threads == 256 ? 1 : rows == 64 ? 2 : 3;
   static_assert(rows % warp_rows == 0 && warp_rows % 32 == 0 && columns % 32 == 0);
   static_assert(split == 1 || split == 2 || split == 4);
 };
@@ -244,13 +245,13 @@ void run_mma_tile(const Call& call, const View& view) {
          view, static_cast<float*>(call.workspace));
 }
 
-/// The tiles to choose from. Words on their way through registers take a dozen of those of a thread, and as many to find them: twice
-/// the threads share them.
+/// The tiles to choose from. Words on their way through registers are there a step after they were asked for, which is less than memory
+/// takes: smaller tiles, with fewer sums a thread, let three blocks of a multiprocessor wait at a time.
 template <class Format, bool staged>
 struct MmaTiles {
   using Square = MmaTile<Format, 128, 128, 64>;
-  using Tall = MmaTile<Format, 128, 64, 64, staged ? 2 : 1>;
-  using Column = MmaTile<Format, 128, 32, staged ? 32 : 64, 2>;
+  using Tall = std::conditional_t<staged, MmaTile<Format, 64, 64, 32>, MmaTile<Format, 128, 64, 64>>;
+  using Column = std::conditional_t<staged, MmaTile<Format, 64, 32, 32, 2>, MmaTile<Format, 128, 32, 64, 2>>;
   using Small = MmaTile<Format, 32, 32, 32, 4>;
 };
 
@@ -258,12 +259,14 @@ struct MmaTiles {
 template <class Format, bool copies, class View>
 void run_mma_tiles(const Call& call, const View& view) {
   using Tiles = MmaTiles<Format, !copies || !View::a_plain || !View::b_plain>;
+  using Tall = typename Tiles::Tall;
+  using Column = typename Tiles::Column;
   if (view.columns > 64 && fills_gpu(view, 128, 128))
     run_mma_tile<typename Tiles::Square, copies>(call, view);
-  else if (view.columns > 32 && fills_gpu(view, 128, 64))
-    run_mma_tile<typename Tiles::Tall, copies>(call, view);
-  else if (view.rows > 32 && fills_gpu(view, 128, 32))
-    run_mma_tile<typename Tiles::Column, copies>(call, view);
+  else if (view.columns > 32 && fills_gpu(view, Tall::rows, Tall::columns))
+    run_mma_tile<Tall, copies>(call, view);
+  else if (view.rows > 32 && fills_gpu(view, Column::rows, Column::columns))
+    run_mma_tile<Column, copies>(call, view);
   else
     run_mma_tile<typename Tiles::Small, copies>(call, view);
 }
@@ -288,14 +291,16 @@ void run_mma(const Call& call, const View& view) {
   if (view.chunks > 1) run_join(call, view);
 }
 
-/// A gradient whose bias gradient comes along: that one sums in fp32, as its bound says, and reads dz once more.
+/// A product or a gradient. A gradient's bias gradient comes along: that one sums in fp32, as its bound says, and reads dz once more.
 template <class Format, class View>
 void run_mma_with_bias(const Call& call, const View& view) {
   const View main = without_bias(view);
   run_mma<Format>(call, main);
-  // The sums of the chunks, which the workspace holds, are joined by then.
-  const std::int64_t room = view.chunks > 1 ? view.batches * view.chunks * main.rows * main.columns : 0;
-  if (view.gbias != nullptr) run_bias_sums(call, only_bias(view), room);
+  if constexpr (!View::a_plain || !View::b_plain) {
+    // The sums of the chunks, which the workspace holds, are joined by then.
+    const std::int64_t room = view.chunks > 1 ? view.batches * view.chunks * main.rows * main.columns : 0;
+    if (view.gbias != nullptr) run_bias_sums(call, only_bias(view), room);
+  }
 }
 
 }  // namespace tenon::cuda

@@ -50,12 +50,12 @@ struct Cells<Bf16> {
   }
   __device__ static int quad_word(int quad) { return quad * 2; }
 
-  __device__ static void expand(const float v[4], const std::uint8_t position[4], unsigned a[products][2][4]) {
+  __device__ static void expand(const float v[4], const std::uint8_t position[4], int, unsigned a[2][4]) {
 #pragma unroll
     for (int q = 0; q < 4; ++q) {
       const unsigned low = pack_bf16x2(v[q], 0.f), high = low << 16, p = position[q];
-      a[0][q / 2][q % 2] = p == 0 ? low : p == 1 ? high : 0;
-      a[0][q / 2][q % 2 + 2] = p == 2 ? low : p == 3 ? high : 0;
+      a[q / 2][q % 2] = p == 0 ? low : p == 1 ? high : 0;
+      a[q / 2][q % 2 + 2] = p == 2 ? low : p == 3 ? high : 0;
     }
   }
   template <class Array>
@@ -88,12 +88,12 @@ struct Cells<Tf32> {
   }
   __device__ static int quad_word(int quad) { return quad * 4; }
 
-  __device__ static void expand(const float v[4], const std::uint8_t position[4], unsigned a[products][2][4]) {
+  __device__ static void expand(const float v[4], const std::uint8_t position[4], int product, unsigned a[2][4]) {
 #pragma unroll
     for (int q = 0; q < 4; ++q) {
       const unsigned word = Tf32::word(v + q);
 #pragma unroll
-      for (int p = 0; p < 4; ++p) a[p / 2][q / 2][q % 2 + p % 2 * 2] = position[q] == p ? word : 0;
+      for (int p = 0; p < 2; ++p) a[q / 2][q % 2 + p * 2] = position[q] == product * 2 + p ? word : 0;
     }
   }
   /// A row of the windows, `down` words below the first; the second position is `right` words on.
@@ -131,7 +131,7 @@ struct CellsStorage {
 template <class Format, class Array>
 __device__ void load_band(const CellsGradient& v, Array& shared, const float* image, std::int32_t y0,
                           std::int32_t lines, std::int32_t c0) {
-  constexpr int threads = CellsTile::warps * 32, together = 4, quads = CellsTile::channels / 4;
+  constexpr int threads = CellsTile::warps * 32, together = 8, quads = CellsTile::channels / 4;
   const int all = lines * v.width * quads;
   for (int from = static_cast<int>(threadIdx.x); from < all; from += threads * together) {
     float value[together][4] = {};
@@ -154,8 +154,14 @@ __device__ void load_band(const CellsGradient& v, Array& shared, const float* im
   }
 }
 
+/// Of four filters in a cell: the pooled gradient, and which position it goes to.
+struct CellGradient {
+  float v[4];
+  uchar4 mask;
+};
+
 template <class Format>
-__global__ void __launch_bounds__(CellsTile::warps * 32, 2) grad_filter_cells(CellsGradient v) {
+__global__ void __launch_bounds__(CellsTile::warps * 32, 1) grad_filter_cells(CellsGradient v) {
   using C = Cells<Format>;
   constexpr int warp_taps = 3;
   auto& shared = shared_storage<CellsStorage<Format>>().words;
@@ -194,48 +200,46 @@ __global__ void __launch_bounds__(CellsTile::warps * 32, 2) grad_filter_cells(Ce
       const std::int64_t base = (std::int64_t{n} * g.ph + py) * g.pw * g.k + k;
       const float* gy = v.gy + base;
       const std::uint8_t* mask = v.mask + base;
-      float next[4] = {};
-      uchar4 next_mask =
-          make_uchar4(op::Epilogue::killed, op::Epilogue::killed, op::Epilogue::killed, op::Epilogue::killed);
       const auto fetch = [&](int first) {
+        CellGradient found = {};
         const int cell = first + lane % 4;
-        const bool there = cell < cells && k < g.k;
-#pragma unroll
-        for (int q = 0; q < 4; ++q) next[q] = 0.f;
-        if (there) {
-          read_four(gy + cell * g.k, next);
-          next_mask = *reinterpret_cast<const uchar4*>(mask + cell * g.k);
+        if (cell < cells && k < g.k) {
+          read_four(gy + cell * g.k, found.v);
+          found.mask = *reinterpret_cast<const uchar4*>(mask + cell * g.k);
         }
+        return found;
       };
-      fetch(0);
+      // Two steps ahead: there is one block a multiprocessor, and its few warps do not hide what memory takes.
+      CellGradient next = fetch(0), second = fetch(4);
       for (int first = 0; first < cells; first += 4) {
-        unsigned a[C::products][2][4];
         float dz[4];
 #pragma unroll
-        for (int q = 0; q < 4; ++q) dz[q] = next[q] * v.scale;
-        const std::uint8_t position[4] = {next_mask.x, next_mask.y, next_mask.z, next_mask.w};
-        C::expand(dz, position, a);
+        for (int q = 0; q < 4; ++q) dz[q] = next.v[q] * v.scale;
+        const std::uint8_t position[4] = {next.mask.x, next.mask.y, next.mask.z, next.mask.w};
+        next = second;
+        second = fetch(first + 8);
         if (sums_bias) {
 #pragma unroll
           for (int q = 0; q < 4; ++q) bias[q] += position[q] < 4 ? dz[q] : 0.f;
         }
-        fetch(first + 4);
 
         // Cells behind the last one have a dz of zeros; whose pixels they meet does not matter.
         std::int32_t px = first + C::cell(lane) < cells ? first + C::cell(lane) : 0;
         const std::int32_t row = v.by_pw.split(px);
         const int at = 2 * row * down + 2 * px * right + C::row(lane) * down + C::column(lane) * right + C::word(lane);
 #pragma unroll
-        for (int i = 0; i < warp_taps; ++i) {
-          if (tap_at[i] < 0) break;
+        for (int product = 0; product < C::products; ++product) {
+          unsigned a[2][4];
+          C::expand(dz, position, product, a);
 #pragma unroll
-          for (int product = 0; product < C::products; ++product) {
+          for (int i = 0; i < warp_taps; ++i) {
+            if (tap_at[i] < 0) break;
             unsigned b[4][2];
             C::load(shared, at + tap_at[i], product, down, right, b);
 #pragma unroll
             for (int half = 0; half < 2; ++half)
 #pragma unroll
-              for (int tile = 0; tile < 4; ++tile) Format::multiply(sums[i][half][tile], a[product][half], b[tile]);
+              for (int tile = 0; tile < 4; ++tile) Format::multiply(sums[i][half][tile], a[half], b[tile]);
           }
         }
       }

@@ -77,7 +77,7 @@ FAULTS = [
           "cells_height(g, rows), c0);\n      __syncthreads();\n", "cells_height(g, rows), c0);\n",
           "conv2d_grad_filter_mma.cu", "conv2d_grad_filter", RACE),
     Fault("filter gradient by cells: one cell too many", "conv2d_grad_filter_cells.cuh",
-          "const bool there = cell < cells && k < g.k;", "const bool there = cell <= cells && k < g.k;",
+          "if (cell < cells && k < g.k) {", "if (cell <= cells && k < g.k) {",
           "conv2d_grad_filter_mma.cu", "conv2d_grad_filter", OTHER_BITS),
     Fault("sums of a bias: no barrier before those of the warps are read", "bias_sums.cuh",
           "  __syncthreads();\n  if (thread < 32 && line0", "  if (thread < 32 && line0",
