@@ -246,7 +246,7 @@ void run_mma_tile(const Call& call, const View& view) {
 }
 
 /// The tiles to choose from. Words on their way through registers are there a step after they were asked for, which is less than memory
-/// takes: smaller tiles, with fewer sums a thread, let three blocks of a multiprocessor wait at a time.
+/// takes: smaller tiles, with fewer sums a thread, let two or three blocks of a multiprocessor wait at a time.
 template <class Format, bool staged>
 struct MmaTiles {
   using Square = MmaTile<Format, 128, 128, 64>;
