@@ -75,7 +75,7 @@ using GradientSide = std::conditional_t<View::b_plain, SideA<View>, SideB<View>>
 
 /// To gbias where one part is all there is, else to parts [batch, part, line].
 template <class View>
-__global__ void __launch_bounds__(256) sum_bias(View view, float* parts) {
+__global__ void __launch_bounds__(256, 1) sum_bias(View view, float* parts) {
   const std::int64_t batch = blockIdx.z, count = gridDim.y, part = blockIdx.y;
   const GradientTerms<GradientSide<View>> gradient{{view, batch}};
   const std::int64_t lines = gradient.side.lines();
