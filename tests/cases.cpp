@@ -81,6 +81,11 @@ void add_epilogues(List& list) {
     list.add(form::conv2d_grad_input(conv, x, filter), note);
     list.add(form::conv2d_grad_filter(conv, x, filter), note);
   }
+  const Epilogue pooled{.bias = true, .pool = true, .activation = UnaryFn::relu, .dropout = 0.4f, .site = 3};
+  const op::Conv2d by_fours{.pad = {0, 1, 2, 0}, .epilogue = pooled};
+  list.add(form::conv2d(by_fours, {3, 7, 6, 8}, {2, 3, 8, 4}), "channels by fours");
+  list.add(form::conv2d_grad_input(by_fours, {3, 7, 6, 8}, {2, 3, 8, 4}), "channels by fours");
+  list.add(form::conv2d_grad_filter(by_fours, {3, 7, 6, 8}, {2, 3, 8, 4}), "channels by fours");
   for (const auto& [note, e] : epilogues(false)) {
     const op::MatMul product{.epilogue = e};
     list.add(form::matmul(product, 4, 3, 5), note);

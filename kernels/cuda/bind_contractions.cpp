@@ -5,6 +5,7 @@
 #include "kernels/common/geometry_of.hpp"
 #include "kernels/common/order.hpp"
 #include "kernels/cuda/contractions.hpp"
+#include "kernels/cuda/filter_gradient.hpp"
 
 namespace tenon::cuda {
 namespace {
@@ -17,9 +18,9 @@ struct Extents {
 };
 template <class Geometry>
 Bound bind_contraction(const Kernel& row, RunFn run, const Geometry& g, const Extents& e) {
-  constexpr std::int64_t most = std::int64_t{1} << 31, most_layers = 65535;
+  constexpr std::int64_t most = (std::int64_t{1} << 31) - 256, most_layers = 65535;  // a tile's end is a number, too
   if (e.rows >= most || e.columns >= most || e.terms >= most)
-    return Refusal{"expects less than 2^31 rows, columns and terms"};
+    return Refusal{"expects less than 2^31 - 256 rows, columns and terms"};
   if (e.batches * e.chunks > most_layers)
     return Refusal{"expects at most 65535 chunks and groups, found " + std::to_string(e.batches * e.chunks)};
   const bool partial = e.chunks > 1 && !contractions(row).naive;
@@ -64,9 +65,10 @@ Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
 Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
   const ConvGeometry g = conv_geometry(p);
+  const std::int64_t samples = row.canonical ? order::sample_group : chunk_samples(g);
   return bind_contraction(row, contractions(row).conv2d_grad_filter, g,
                           {g.groups, std::int64_t{g.kh} * g.kw * (g.c / g.groups) + (g.bias ? 1 : 0), g.k / g.groups,
-                           g.n * g.oh * g.ow, order::chunks(g.n, order::sample_group)});
+                           g.n * g.oh * g.ow, order::chunks(g.n, samples)});
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 //   float view.a(Row, term), view.b(Column, term)
 //   void view.a_four(Row, term, v), view.b_four(Column, term, v)    four neighbours in memory
 //   Reading view.a_reading, view.b_reading                          what lies side by side there: operand.cuh
+//   View::a_by_lines, b_by_lines                                    whether lines do, in the usual case
+//   View::a_plain, b_plain                  terms are numbers in memory, which const float* view.a_source(Row, term) finds
 //   view.finish(batch, row, column, Quad)   takes complete sums, four by four; some may lie outside
 //
 // Order: each sum is one chain of FMAs over the terms of a chunk, ascending; chunk sums join by the pair tree
@@ -22,13 +24,14 @@ namespace tenon::cuda {
 struct QuadLine {
   float sum[4];
 };
+inline constexpr int tree_levels = 20;  // more than 65535 chunks, which a grid has at most, can need
 /// A quad out of the chunks that it is summed in, by the pair tree: fill(chunk, i, line) adds a chunk's sums of row `row + i`. Row by
 /// row, because a tree of whole quads is 2 KiB of local memory, which is set aside for every thread that the GPU can hold.
 template <class View, class Fill>
 __device__ Quad fold_chunks(const View& view, std::int64_t row, const Fill& fill) {
   Quad z = {};
   for (int i = 0; i < 4 && row + i < view.rows; ++i) {
-    QuadLine tree[32];
+    QuadLine tree[tree_levels];
     int height = 0;
     const auto join = [&](int below, int top) {
       for (int j = 0; j < 4; ++j) tree[below].sum[j] += tree[top].sum[j];
@@ -81,13 +84,14 @@ struct Tile {
   static_assert(thread_rows % 4 == 0 && thread_columns % 4 == 0);
 };
 
-/// Two stages of both operands. A line of the operands is a term; four elements more than the tile, so that the threads that
-/// store a row's terms, which are neighbours, meet different banks.
+/// Two stages of both operands, word by word, so that a thread finds its rows and columns of a term side by side. Four elements
+/// more than the tile, so that the threads that store a row's terms, which are neighbours, meet different banks.
 template <class T>
 struct TiledStorage {
-  static constexpr int a_pitch = T::rows + 4, b_pitch = T::columns + 4;
-  Shared<float, 2 * T::depth * a_pitch> a;
-  Shared<float, 2 * T::depth * b_pitch> b;
+  using A = WordByWord<T::rows, T::depth, 4>;
+  using B = WordByWord<T::columns, T::depth, 4>;
+  Shared<float, 2 * A::size> a;
+  Shared<float, 2 * B::size> b;
 };
 
 /// A quad of a chunk's sums goes to the view where the chunk is all there is, else to `partial` (batch, chunk, row, column).
@@ -98,9 +102,11 @@ __device__ void finish_chunk(const View& view, std::int64_t batch, std::int64_t 
     view.finish(batch, row, column, z);
     return;
   }
-  for (int r = 0; r < 4 && row + r < view.rows; ++r)
-    for (int c = 0; c < 4 && column + c < view.columns; ++c)
-      partial[((batch * view.chunks + chunk) * view.rows + row + r) * view.columns + column + c] = z.sum[r][c];
+#pragma unroll
+  for (int r = 0; r < 4; ++r)
+    if (row + r < view.rows)
+      write_four(partial, ((batch * view.chunks + chunk) * view.rows + row + r) * view.columns + column, z.sum[r],
+                 view.columns - column);
 }
 
 /// A block has a tile of c for one chunk. The next terms are on their way from memory into registers while those in shared memory
@@ -113,25 +119,17 @@ __global__ void __launch_bounds__(T::threads, T::blocks) contract_tiled(View vie
   const std::int64_t batch = blockIdx.z / view.chunks, chunk = blockIdx.z % view.chunks;
   const std::int64_t row0 = static_cast<std::int64_t>(blockIdx.x) * T::rows;
   const std::int64_t column0 = static_cast<std::int64_t>(blockIdx.y) * T::columns;
-  const std::int64_t first = view.first_term(chunk), last = view.first_term(chunk + 1);
+  const auto first = static_cast<int>(view.first_term(chunk)), last = static_cast<int>(view.first_term(chunk + 1));
 
-  const auto row_of = [&](std::int64_t i) { return view.row(batch, i); };
-  const auto column_of = [&](std::int64_t j) { return view.column(batch, j); };
-  const auto a_one = [&](const auto& row, std::int64_t term) { return view.a(row, term); };
-  const auto b_one = [&](const auto& column, std::int64_t term) { return view.b(column, term); };
-  const auto a_four = [&](const auto& row, std::int64_t term, float* v) { view.a_four(row, term, v); };
-  const auto b_four = [&](const auto& column, std::int64_t term, float* v) { view.b_four(column, term, v); };
-  Operand<Fp32, typename View::Row, T::rows, T::depth, T::threads, 1, Storage::a_pitch> a_tile(view.a_reading, thread,
-                                                                                               row0, view.rows, row_of);
-  Operand<Fp32, typename View::Column, T::columns, T::depth, T::threads, 1, Storage::b_pitch> b_tile(
-      view.b_reading, thread, column0, view.columns, column_of);
-  const auto fetch = [&](std::int64_t begin) {
-    a_tile.fetch(begin, last, row_of, a_one, a_four);
-    b_tile.fetch(begin, last, column_of, b_one, b_four);
+  StagedOperand<Fp32, SideA<View>, typename Storage::A, T::threads> a_tile({view, batch}, thread, row0);
+  StagedOperand<Fp32, SideB<View>, typename Storage::B, T::threads> b_tile({view, batch}, thread, column0);
+  const auto fetch = [&](int begin) {
+    a_tile.fetch(begin, last);
+    b_tile.fetch(begin, last);
   };
   const auto store = [&](int stage) {
-    a_tile.store(shared.a, stage * T::depth * Storage::a_pitch);
-    b_tile.store(shared.b, stage * T::depth * Storage::b_pitch);
+    a_tile.store(shared.a, stage * Storage::A::size);
+    b_tile.store(shared.b, stage * Storage::B::size);
   };
 
   float sums[T::thread_rows][T::thread_columns] = {};
@@ -142,18 +140,18 @@ __global__ void __launch_bounds__(T::threads, T::blocks) contract_tiled(View vie
   store(0);
   __syncthreads();
   int stage = 0;
-  for (std::int64_t begin = first; begin < last; begin += T::depth) {
-    const bool more = begin + T::depth < last;
-    if (more) fetch(begin + T::depth);
+  for (int left = last - first; left > 0; left -= T::depth) {
+    const bool more = left > T::depth;
+    if (more) fetch(last - left + T::depth);
 #pragma unroll
     for (int term = 0; term < T::depth; ++term) {
       float a[T::thread_rows], b[T::thread_columns];
 #pragma unroll
       for (int i = 0; i < T::thread_rows; ++i)
-        a[i] = shared.a[(stage * T::depth + term) * Storage::a_pitch + my_row + i / 4 * row_step + i % 4];
+        a[i] = shared.a[stage * Storage::A::size + Storage::A::at(my_row + i / 4 * row_step + i % 4, term)];
 #pragma unroll
       for (int j = 0; j < T::thread_columns; ++j)
-        b[j] = shared.b[(stage * T::depth + term) * Storage::b_pitch + my_column + j / 4 * column_step + j % 4];
+        b[j] = shared.b[stage * Storage::B::size + Storage::B::at(my_column + j / 4 * column_step + j % 4, term)];
 #pragma unroll
       for (int i = 0; i < T::thread_rows; ++i)
 #pragma unroll
@@ -179,19 +177,70 @@ __global__ void __launch_bounds__(T::threads, T::blocks) contract_tiled(View vie
     }
 }
 
-/// The pair tree over the chunks, a quad a thread.
+/// Four neighbouring sums of chunks [first, last), joined by the pair tree; first is a multiple of a power of two that is not less
+/// than their number, so that they are a subtree. Eight chunks at a time, whose loads are under way together.
+template <class Fill>
+__device__ QuadLine join_lines(std::int64_t first, std::int64_t last, const Fill& fill) {
+  constexpr int together = 8;
+  QuadLine tree[tree_levels], line[together];
+  int height = 0;
+  const auto join = [&](int below, int top) {
+    for (int j = 0; j < 4; ++j) tree[below].sum[j] += tree[top].sum[j];
+  };
+  std::int64_t chunk = first;
+  for (; chunk + together <= last; chunk += together) {
+#pragma unroll
+    for (int c = 0; c < together; ++c) fill(chunk + c, line[c]);
+#pragma unroll
+    for (int apart = 1; apart < together; apart *= 2)
+#pragma unroll
+      for (int c = 0; c < together; c += 2 * apart)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) line[c].sum[j] += line[c + apart].sum[j];
+    tree[height] = line[0];
+    height = order::tree_push((chunk - first) / together, height, join);
+  }
+  for (; chunk < last; ++chunk) {
+    fill(chunk, tree[height]);
+    height = order::tree_push(chunk - first, height, join);
+  }
+  order::tree_finish(height, join);
+  return height > 0 ? tree[0] : QuadLine{};
+}
+
+/// The pair tree over the chunks. A warp has two neighbouring quads: of each, four lanes share the chunks of a row.
 template <class View>
-__global__ void join_chunks(View view, const float* partial) {
-  const std::int64_t across = (view.columns + 3) / 4, lines = (view.rows + 3) / 4;
-  for_each_index(lines * across * view.batches, [&](std::int64_t quad) {
-    const std::int64_t column = quad % across * 4, row = quad / across % lines * 4, batch = quad / across / lines;
-    const Quad z = fold_chunks(view, row, [&](std::int64_t chunk, int i, QuadLine& sums) {
-      for (int j = 0; j < 4; ++j)
-        if (column + j < view.columns)
-          sums.sum[j] = partial[((batch * view.chunks + chunk) * view.rows + row + i) * view.columns + column + j];
+__global__ void __launch_bounds__(block_threads) join_chunks(View view, const float* partial) {
+  constexpr int shares = 4;
+  const int lane = static_cast<int>(threadIdx.x % warp), right = lane % 2, share = lane / 2 % shares, mine = lane / 8;
+  const std::int64_t across = (view.columns + 7) / 8, lines = (view.rows + 3) / 4;
+  std::int64_t span = 1;
+  while (span * shares < view.chunks) span *= 2;
+  const std::int64_t first = share * span, end = first + span < view.chunks ? first + span : view.chunks;
+  for (std::int64_t item = global_thread() / warp; item < lines * across * view.batches;
+       item += global_threads() / warp) {
+    const std::int64_t column = item % across * 8 + right * 4, row = item / across % lines * 4;
+    const std::int64_t batch = item / across / lines, count = view.columns - column;
+    QuadLine line = join_lines(first, row + mine < view.rows ? end : first, [&](std::int64_t chunk, QuadLine& sums) {
+      const std::int64_t at = ((batch * view.chunks + chunk) * view.rows + row + mine) * view.columns + column;
+      if (count >= 4 && at % 4 == 0) return read_four(partial + at, sums.sum);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) sums.sum[j] = j < count ? partial[at + j] : 0.f;
     });
-    view.finish(batch, row, column, z);
-  });
+#pragma unroll
+    for (int apart = 1; apart < shares; apart *= 2)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const float other = __shfl_down_sync(whole_warp, line.sum[j], static_cast<unsigned>(2 * apart));
+        if (share % (2 * apart) == 0 && (share + apart) * span < view.chunks) line.sum[j] += other;
+      }
+    Quad z;
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) z.sum[i][j] = __shfl_sync(whole_warp, line.sum[j], i * 8 + right);
+    if (lane < 2) view.finish(batch, row, column, z);
+  }
 }
 
 template <class T, class View>
@@ -212,8 +261,8 @@ bool fills_gpu(const View& view, int rows, int columns) {
 
 template <class View>
 void run_join(const Call& call, const View& view) {
-  const std::int64_t quads = ((view.rows + 3) / 4) * ((view.columns + 3) / 4) * view.batches;
-  launch(call, join_chunks<View>, blocks_for(quads), dim3(block_threads), 0, view,
+  const std::int64_t pairs = ((view.rows + 3) / 4) * ((view.columns + 7) / 8) * view.batches;
+  launch(call, join_chunks<View>, blocks_for(pairs * warp), dim3(block_threads), 0, view,
          static_cast<const float*>(call.workspace));
 }
 

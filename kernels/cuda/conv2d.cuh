@@ -70,6 +70,7 @@ inline ConvGradient conv_gradient(const ConvGeometry& g, const Call& call) {
 }
 
 struct ForwardView {
+  static constexpr bool a_by_lines = false, b_by_lines = true, a_plain = true, b_plain = true;
   struct Row {
     const float* image;
     std::int32_t iy, ix;  // of the window's first tap
@@ -103,7 +104,7 @@ struct ForwardView {
     return {filter + batch * e.kg + j};
   }
   /// Where a term of a row lies in the image; null outside.
-  [[nodiscard]] __device__ const float* pixel(const Row& r, std::int64_t t) const {
+  [[nodiscard]] __device__ const float* a_source(const Row& r, std::int64_t t) const {
     auto c = static_cast<std::int32_t>(t);
     std::int32_t kx = e.by_cg.split(c);
     const std::int32_t ky = e.by_kw.split(kx);
@@ -112,14 +113,15 @@ struct ForwardView {
     return r.image + (static_cast<std::int64_t>(iy) * e.g.w + ix) * e.g.c + c;
   }
   [[nodiscard]] __device__ float a(const Row& r, std::int64_t t) const {
-    const float* from = pixel(r, t);
+    const float* from = a_source(r, t);
     return from != nullptr ? *from : 0.f;
   }
   __device__ void a_four(const Row& r, std::int64_t t, float v[4]) const {
-    if (const float* from = pixel(r, t); from != nullptr) read_four(from, v);
+    if (const float* from = a_source(r, t); from != nullptr) read_four(from, v);
   }
-  [[nodiscard]] __device__ float b(const Column& c, std::int64_t t) const { return c.filter[t * e.g.k]; }
-  __device__ void b_four(const Column& c, std::int64_t t, float v[4]) const { read_four(c.filter + t * e.g.k, v); }
+  [[nodiscard]] __device__ const float* b_source(const Column& c, std::int64_t t) const { return c.filter + t * e.g.k; }
+  [[nodiscard]] __device__ float b(const Column& c, std::int64_t t) const { return *b_source(c, t); }
+  __device__ void b_four(const Column& c, std::int64_t t, float v[4]) const { read_four(b_source(c, t), v); }
   __device__ void finish(std::int64_t batch, std::int64_t row, std::int64_t column, const Quad& z) const {
     epilogue.finish(row, rows, batch * e.kg + column, (batch + 1) * e.kg, z);
   }
@@ -151,6 +153,7 @@ inline ForwardView forward_view(const Call& call, const ConvGeometry& g) {
 }
 
 struct GradInputView {
+  static constexpr bool a_by_lines = false, b_by_lines = false, a_plain = false, b_plain = true;
   struct Row {
     std::int32_t n, y, x;  // in the padded image
     std::int32_t k;        // first channel of the group
@@ -196,17 +199,17 @@ struct GradInputView {
     std::int32_t oy = 0, ox = 0, k = 0;
     if (find(r, t, oy, ox, k)) dz.four(e.g, r.n, oy, ox, k, v);
   }
-  [[nodiscard]] __device__ const float* weight(const Column& c, std::int64_t t) const {
+  [[nodiscard]] __device__ const float* b_source(const Column& c, std::int64_t t) const {
     auto k = static_cast<std::int32_t>(t);
     const std::int32_t tap = e.g.kh * e.g.kw - 1 - e.by_kg.split(k);  // descending
     return c.filter + static_cast<std::int64_t>(tap) * e.cg * e.g.k + k;
   }
-  [[nodiscard]] __device__ float b(const Column& c, std::int64_t t) const { return *weight(c, t); }
-  __device__ void b_four(const Column& c, std::int64_t t, float v[4]) const { read_four(weight(c, t), v); }
+  [[nodiscard]] __device__ float b(const Column& c, std::int64_t t) const { return *b_source(c, t); }
+  __device__ void b_four(const Column& c, std::int64_t t, float v[4]) const { read_four(b_source(c, t), v); }
   __device__ void finish(std::int64_t batch, std::int64_t row, std::int64_t column, const Quad& z) const {
-    for (int i = 0; i < 4 && row + i < rows; ++i)
-      for (int j = 0; j < 4 && column + j < columns; ++j)
-        gx[(row + i) * e.g.c + batch * e.cg + column + j] = z.sum[i][j];
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (row + i < rows) write_four(gx, (row + i) * e.g.c + batch * e.cg + column, z.sum[i], columns - column);
   }
 };
 
@@ -228,6 +231,7 @@ inline GradInputView grad_input_view(const Call& call, const ConvGeometry& g) {
 }
 
 struct GradFilterView {
+  static constexpr bool a_by_lines = true, b_by_lines = true, a_plain = true, b_plain = false;
   struct Row {
     std::int32_t y, x;  // of the tap, from the window's corner in the image
     std::int32_t c;     // -1: the row of ones
@@ -240,12 +244,13 @@ struct GradFilterView {
   ConvGradient dz;
   const float* x;
   float *gfilter, *gbias;  // gbias may be null
-  std::int64_t batches, rows, columns, chunks;
-  std::int64_t taps;  // rows that are taps; behind them is the one of the bias
+  std::int64_t batches, rows, columns, terms, chunks;
+  std::int64_t chunk_samples;  // of a chunk: a sample group in canonical order
+  std::int64_t taps;           // rows that are taps; behind them is the one of the bias
   Reading a_reading, b_reading;
 
   [[nodiscard]] __device__ std::int64_t first_term(std::int64_t chunk) const {
-    const std::int64_t n = chunk * order::sample_group;
+    const std::int64_t n = chunk * chunk_samples;
     return (n < e.g.n ? n : e.g.n) * e.g.oh * e.g.ow;
   }
   [[nodiscard]] __device__ Row row(std::int64_t batch, std::int64_t i) const {
@@ -265,7 +270,7 @@ struct GradFilterView {
     return e.by_oh.split(oy);
   }
   /// Where a term of a tap lies in the images; null outside.
-  [[nodiscard]] __device__ const float* pixel(const Row& r, std::int64_t t) const {
+  [[nodiscard]] __device__ const float* a_source(const Row& r, std::int64_t t) const {
     auto ox = static_cast<std::int32_t>(t), oy = 0;
     const std::int64_t n = split(ox, oy);
     const std::int32_t iy = oy * e.g.stride_h + r.y, ix = ox * e.g.stride_w + r.x;
@@ -274,14 +279,14 @@ struct GradFilterView {
   }
   [[nodiscard]] __device__ float a(const Row& r, std::int64_t t) const {
     if (r.c < 0) return 1.f;
-    const float* from = pixel(r, t);
+    const float* from = a_source(r, t);
     return from != nullptr ? *from : 0.f;
   }
   /// Four channels of a tap; the row of ones begins a quad of its own.
   __device__ void a_four(const Row& r, std::int64_t t, float v[4]) const {
     if (r.c < 0)
       v[0] = 1.f;
-    else if (const float* from = pixel(r, t); from != nullptr)
+    else if (const float* from = a_source(r, t); from != nullptr)
       read_four(from, v);
   }
   [[nodiscard]] __device__ float b(const Column& c, std::int64_t t) const {
@@ -295,14 +300,15 @@ struct GradFilterView {
     dz.four(e.g, n, oy, ox, c.k, v);
   }
   __device__ void finish(std::int64_t batch, std::int64_t row, std::int64_t column, const Quad& z) const {
-    for (int i = 0; i < 4 && row + i < rows; ++i)
-      for (int j = 0; j < 4 && column + j < columns; ++j) {
-        const std::int64_t k = batch * e.kg + column + j;
-        if (row + i < taps)
-          gfilter[(row + i) * e.g.k + k] = z.sum[i][j];
-        else
-          gbias[k] = z.sum[i][j];
-      }
+    const std::int64_t k = batch * e.kg + column;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (row + i >= rows) break;
+      if (row + i < taps)
+        write_four(gfilter, (row + i) * e.g.k + k, z.sum[i], columns - column);
+      else
+        write_four(gbias, k, z.sum[i], columns - column);
+    }
   }
 };
 
@@ -317,7 +323,8 @@ inline GradFilterView only_bias(GradFilterView v) {
   return v;
 }
 
-inline GradFilterView grad_filter_view(const Call& call, const ConvGeometry& g) {
+inline GradFilterView grad_filter_view(const Call& call, const ConvGeometry& g,
+                                       std::int64_t chunk_samples = order::sample_group) {
   GradFilterView v{ConvExtents(g),
                    conv_gradient(g, call),
                    static_cast<const float*>(call.in[1]),
@@ -327,12 +334,16 @@ inline GradFilterView grad_filter_view(const Call& call, const ConvGeometry& g) 
                    0,
                    0,
                    0,
+                   0,
+                   0,
                    0};
   v.batches = g.groups;
   v.taps = std::int64_t{g.kh} * g.kw * v.e.cg;
   v.rows = v.taps + (g.bias ? 1 : 0);
   v.columns = v.e.kg;
-  v.chunks = order::chunks(g.n, order::sample_group);
+  v.terms = g.n * g.oh * g.ow;
+  v.chunk_samples = chunk_samples;
+  v.chunks = order::chunks(g.n, chunk_samples);
   v.a_reading = reading_of(true, v.e.cg % 4 == 0);
   v.b_reading = reading_of(true, v.e.kg % 4 == 0);
   return v;

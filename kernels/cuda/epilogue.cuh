@@ -41,50 +41,102 @@ struct Epilogue {
   /// Rows [row, row + 4) of the product, columns [column, column + 4) of y, as far as there are `rows` and `columns_end`.
   __device__ void finish(std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns_end,
                          const Quad& z) const {
+    Quad v;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const float b = bias != nullptr && column + j < columns_end ? bias[column + j] : 0.f;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) v.sum[i][j] = bias != nullptr ? z.sum[i][j] + b : z.sum[i][j];
+    }
+    activate(v);
     if (pool) {
-      if (row < rows) finish_line(row / 4, column, columns_end, z, 0, 4);
+      std::uint8_t bytes[4] = {};
+      // The later one wins if it is larger, or the first NaN.
+#pragma unroll
+      for (int i = 1; i < 4; ++i)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          float& best = v.sum[0][j];
+          const float x = v.sum[i][j];
+          if (!(x > best || (x != x && best == best))) continue;
+          best = x;
+          bytes[j] = static_cast<std::uint8_t>(i);
+        }
+      if (row < rows) finish_line(row / 4, column, columns_end, v.sum[0], bytes);
       return;
     }
-    for (int i = 0; i < 4; ++i)
-      if (row + i < rows) finish_line(row + i, column, columns_end, z, i, i + 1);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      std::uint8_t bytes[4] = {};
+      if (row + i < rows) finish_line(row + i, column, columns_end, v.sum[i], bytes);
+    }
   }
 
  private:
-  /// One line of y out of the sums [first, last), which are one window.
-  __device__ void finish_line(std::int64_t line, std::int64_t column, std::int64_t columns_end, const Quad& z,
-                              int first, int last) const {
-    philox::Words words{};
-    std::uint64_t block = ~std::uint64_t{0};
-    for (int j = 0; j < 4 && column + j < columns_end; ++j) {
-      const std::uint64_t element = static_cast<std::uint64_t>(line * pitch + column + j);
-      float best = 0.f;
-      std::uint8_t byte = 0;
-      for (int i = first; i < last; ++i) {
-        const float v = unary_value(activation, alpha, bias != nullptr ? z.sum[i][j] + bias[column + j] : z.sum[i][j]);
-        // The later one wins if it is larger, or the first NaN.
-        if (i > first && !(v > best || (v != v && best == best))) continue;
-        best = v;
-        byte = static_cast<std::uint8_t>(i - first);
+  /// Functions that take many instructions go through a loop that is not unrolled, over a copy that may be indexed.
+  __device__ void activate(Quad& v) const {
+    if (activation == op::UnaryFn::identity) return;
+    if (relu) {
+#pragma unroll
+      for (int i = 0; i < 16; ++i) v.sum[i / 4][i % 4] = pointwise::Relu<math::Scalar>::value(v.sum[i / 4][i % 4]);
+      return;
+    }
+    float copy[16];
+#pragma unroll
+    for (int i = 0; i < 16; ++i) copy[i] = v.sum[i / 4][i % 4];
+#pragma unroll 1
+    for (int i = 0; i < 16; ++i) copy[i] = unary_value(activation, alpha, copy[i]);
+#pragma unroll
+    for (int i = 0; i < 16; ++i) v.sum[i / 4][i % 4] = copy[i];
+  }
+
+  /// Four neighbours of y and of the mask, of which those before columns_end exist.
+  __device__ void finish_line(std::int64_t line, std::int64_t column, std::int64_t columns_end, float v[4],
+                              std::uint8_t bytes[4]) const {
+    const std::int64_t first = line * pitch + column, count = columns_end - column;
+    if (mask != nullptr) {
+      if (relu) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+          if (v[j] <= 0.f) bytes[j] = op::Epilogue::killed;
       }
-      if (mask != nullptr) {
-        if (relu && best <= 0.f) byte = op::Epilogue::killed;
-        if (dropout != 0.f) {
-          if (element / 4 != block) {
-            block = element / 4;
-            words =
-                philox::block(philox::key(control->seed, philox::Purpose::dropout), static_cast<std::uint32_t>(block),
-                              static_cast<std::uint32_t>(site), control->step, control->epoch);
-          }
-          if (words.v[element % 4] >= philox::dropout_threshold(dropout)) {
-            best *= philox::dropout_scale(dropout);
-          } else {
-            best = 0.f;
-            byte = op::Epilogue::killed;
-          }
-        }
-        mask[element] = byte;
+      if (dropout != 0.f) drop(static_cast<std::uint64_t>(first), v, bytes);
+      if (count >= 4 && first % 4 == 0) {
+        *reinterpret_cast<uchar4*>(mask + first) = make_uchar4(bytes[0], bytes[1], bytes[2], bytes[3]);
+      } else {
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+          if (j < count) mask[first + j] = bytes[j];
       }
-      y[element] = best;
+    }
+    write_four(y, first, v, count);
+  }
+
+  /// Four random words are of four elements that begin at a multiple of four: one block where the line's do, else two.
+  __device__ void drop(std::uint64_t first, float v[4], std::uint8_t bytes[4]) const {
+    const philox::Key key = philox::key(control->seed, philox::Purpose::dropout);
+    const auto block = [&](std::uint64_t number) {
+      return philox::block(key, static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(site), control->step,
+                           control->epoch);
+    };
+    philox::Words words = block(first / 4);
+    if (const std::uint64_t skipped = first % 4; skipped != 0) {
+      const philox::Words more = block(first / 4 + 1), w = words;
+      words.v[0] = skipped == 1 ? w.v[1] : skipped == 2 ? w.v[2] : w.v[3];
+      words.v[1] = skipped == 1 ? w.v[2] : skipped == 2 ? w.v[3] : more.v[0];
+      words.v[2] = skipped == 1 ? w.v[3] : skipped == 2 ? more.v[0] : more.v[1];
+      words.v[3] = skipped == 1 ? more.v[0] : skipped == 2 ? more.v[1] : more.v[2];
+    }
+    const std::uint32_t threshold = philox::dropout_threshold(dropout);
+    const float scale = philox::dropout_scale(dropout);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (words.v[j] >= threshold) {
+        v[j] *= scale;
+      } else {
+        v[j] = 0.f;
+        bytes[j] = op::Epilogue::killed;
+      }
     }
   }
 };

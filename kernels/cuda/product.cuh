@@ -10,6 +10,8 @@ enum class GradientOperand : std::uint8_t { none, a, b };
 
 template <GradientOperand dz>
 struct ProductView {
+  static constexpr bool a_by_lines = dz == GradientOperand::b, b_by_lines = dz != GradientOperand::a;
+  static constexpr bool a_plain = dz != GradientOperand::a, b_plain = dz != GradientOperand::b;
   struct Row {
     std::int64_t at;  // -1: the row of ones
   };
@@ -31,12 +33,14 @@ struct ProductView {
   [[nodiscard]] __device__ float a(Row r, std::int64_t t) const {
     if constexpr (dz == GradientOperand::a) return undo.at(r.at + t * g.a_col, 0);
     if (dz == GradientOperand::b && r.at < 0) return 1.f;
-    return a_data[r.at + t * g.a_col];
+    return *a_source(r, t);
   }
+  [[nodiscard]] __device__ const float* a_source(Row r, std::int64_t t) const { return a_data + r.at + t * g.a_col; }
+  [[nodiscard]] __device__ const float* b_source(Column c, std::int64_t t) const { return b_data + c.at + t * g.b_row; }
   [[nodiscard]] __device__ float b(Column c, std::int64_t t) const {
     if constexpr (dz == GradientOperand::b) return undo.at(c.at + t * g.b_row, 0);
     if (dz == GradientOperand::a && c.at < 0) return 1.f;
-    return b_data[c.at + t * g.b_row];
+    return *b_source(c, t);
   }
   __device__ void a_four(Row r, std::int64_t t, float v[4]) const {
     if constexpr (dz == GradientOperand::a) {
@@ -44,7 +48,7 @@ struct ProductView {
     } else if (dz == GradientOperand::b && r.at < 0) {
       for (int i = 0; i < 4; ++i) v[i] = 1.f;
     } else {
-      read_four(a_data + r.at + t * g.a_col, v);
+      read_four(a_source(r, t), v);
     }
   }
   __device__ void b_four(Column c, std::int64_t t, float v[4]) const {
@@ -53,26 +57,27 @@ struct ProductView {
     } else if (dz == GradientOperand::a && c.at < 0) {
       for (int i = 0; i < 4; ++i) v[i] = 1.f;
     } else {
-      read_four(b_data + c.at + t * g.b_row, v);
+      read_four(b_source(c, t), v);
     }
   }
   __device__ void finish(std::int64_t, std::int64_t row, std::int64_t column, const Quad& z) const {
     if constexpr (dz == GradientOperand::none) {
       epilogue.finish(row, rows, column, columns, z);
     } else {
-      for (int i = 0; i < 4 && row + i < rows; ++i)
-        for (int j = 0; j < 4 && column + j < columns; ++j) finish_one(row + i, column + j, z.sum[i][j]);
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (row + i < rows) finish_line(row + i, column, z.sum[i]);
     }
   }
 
  private:
-  __device__ void finish_one(std::int64_t row, std::int64_t column, float sum) const {
-    if (row >= g.m)
-      gbias[column] = sum;
-    else if (column >= g.n)
-      gbias[row] = sum;
-    else
-      y[row * g.n + column] = sum;
+  __device__ void finish_line(std::int64_t row, std::int64_t column, const float sum[4]) const {
+    if (row >= g.m) return write_four(gbias, column, sum, columns - column);
+    write_four(y, row * g.n + column, sum, g.n - column);
+    // Behind the last column of y stands that of the bias.
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      if (column + j >= g.n && column + j < columns) gbias[row] = sum[j];
   }
 };
 

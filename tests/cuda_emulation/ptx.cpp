@@ -136,17 +136,17 @@ void wait_for_copies(int groups, const Site&) {
   std::erase_if(t.copies, done);
 }
 
-float4 load_4(const float* shared, const Site& where) {
+void load_four(void* to, const void* shared, const Site& where) {
   check_shared("load_4", shared, where);
-  for (int i = 0; i < 4; ++i) touch(Access::read, *running, shared + i, 4, -1, where);
-  float4 v;
-  std::memcpy(&v, shared, sizeof v);
-  return v;
+  const auto* from = static_cast<const unsigned char*>(shared);
+  for (int i = 0; i < 4; ++i) touch(Access::read, *running, from + 4 * i, 4, -1, where);
+  std::memcpy(to, shared, 16);
 }
-void store_4(float* shared, const float4& v, const Site& where) {
+void store_four(void* shared, const void* from, const Site& where) {
   check_shared("store_4", shared, where);
-  for (int i = 0; i < 4; ++i) touch(Access::write, *running, shared + i, 4, -1, where);
-  std::memcpy(shared, &v, sizeof v);
+  auto* to = static_cast<unsigned char*>(shared);
+  for (int i = 0; i < 4; ++i) touch(Access::write, *running, to + 4 * i, 4, -1, where);
+  std::memcpy(shared, from, 16);
 }
 
 }  // namespace tenon::cuda::emulation

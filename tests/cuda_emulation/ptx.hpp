@@ -13,8 +13,9 @@ void load_matrices(const char* word, int count, bool transposed, unsigned* r, co
 void copy_async(void* shared, const void* global, bool valid, const Site&);
 void commit_copies();
 void wait_for_copies(int groups, const Site&);
-float4 load_4(const float* shared, const Site&);
-void store_4(float* shared, const float4&, const Site&);
+/// 16 bytes of elements of 4.
+void load_four(void* to, const void* shared, const Site&);
+void store_four(void* shared, const void* from, const Site&);
 /// One number of 16 bits, as fp32.
 float widened_bf16(unsigned bits);
 float widened_f16(unsigned bits);
@@ -58,8 +59,18 @@ void cp_async_wait(TENON_SITE) {
   emulation::wait_for_copies(n, where);
 }
 
-inline float4 load_4(const float* shared, TENON_SITE) { return emulation::load_4(shared, where); }
-inline void store_4(float* shared, float4 v, TENON_SITE) { emulation::store_4(shared, v, where); }
+inline float4 load_4(const float* shared, TENON_SITE) {
+  float4 v;
+  emulation::load_four(&v, shared, where);
+  return v;
+}
+inline uint4 load_4(const unsigned* shared, TENON_SITE) {
+  uint4 v;
+  emulation::load_four(&v, shared, where);
+  return v;
+}
+inline void store_4(float* shared, float4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
+inline void store_4(unsigned* shared, uint4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
 
 unsigned to_tf32(float);
 unsigned pack_bf16x2(float low, float high);
