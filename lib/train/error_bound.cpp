@@ -67,16 +67,29 @@ Array transformed_sums(const Work& w, op::Conv2d c, const In& operands) {
   });
 }
 
+/// The first output, where operand `at` is 1 all over.
+Array with_ones(const Work& w, const op::AnyOp& any, In operands, std::size_t at) {
+  operands[at] = map(operands[at], [](std::size_t) { return 1.; });
+  return w.run(any, operands)[0];
+}
+Array added(const Array& x, const Array& y) {
+  return map(x, [a = f64(x), b = f64(y)](std::size_t i) { return a[i] + b[i]; });
+}
 /// The sum of |a| + |b| over the terms of a contraction's first output; its operands are |a|, |b| and what it adds to the sum.
 template <class Contraction>
 Array sums_of_factors(const Work& w, const Contraction& c, const In& operands) {
-  const auto with_ones = [&](std::size_t at) {
-    In changed = operands;
-    changed[at] = map(operands[at], [](std::size_t) { return 1.; });
-    return w.run(c, changed)[0];
-  };
-  const Array of_a = with_ones(1), of_b = with_ones(0);
-  return map(of_a, [a = f64(of_a), b = f64(of_b)](std::size_t i) { return a[i] + b[i]; });
+  return added(with_ones(w, c, operands, 1), with_ones(w, c, operands, 0));
+}
+/// The same of a gradient, where a is the gradient after the activation is undone: it is rounded behind the slope, which may
+/// have made it small, and so no slope makes its rounding smaller.
+template <class Gradient>
+Array sums_of_gradient_factors(const Work& w, Gradient o, In operands) {
+  const Array of_dz = with_ones(w, o, operands, 1);
+  if (!o.forward.epilogue.saves_mask() && o.forward.epilogue.gradient_reads_saved()) {
+    o.forward.epilogue.activation = op::UnaryFn::identity;
+    operands.resize(2);
+  }
+  return added(of_dz, with_ones(w, o, operands, 0));
 }
 
 /// conv2d and matmul: the sum over absolute values through bias and pool, then the activation and dropout's scale.
@@ -109,7 +122,9 @@ std::vector<Array> contraction(const Work& w, Contraction c) {
 }
 
 /// Gradients of contractions: linear in the gradient, whose gates come from the saved operand.
-std::vector<Array> contraction_gradient(const Work& w, const op::Epilogue& e) {
+template <class Gradient>
+std::vector<Array> contraction_gradient(const Work& w, const Gradient& o) {
+  const op::Epilogue& e = o.forward.epilogue;
   In operands = w.absolute_in();
   // The activation's slope is read from y as it is; that of tanh, 1 - y^2, is bounded by 1.
   if (e.gradient_reads_saved() && !e.saves_mask())
@@ -118,7 +133,7 @@ std::vector<Array> contraction_gradient(const Work& w, const op::Epilogue& e) {
   for (const Array& s : w.run(w.any, operands))
     bounds.push_back(scaled(s, w.sum_factor() + (bounds.empty() ? w.rounding() : 0)));
   if (w.granularity() > 0) {
-    const Array factors = sums_of_factors(w, w.any, operands);
+    const Array factors = sums_of_gradient_factors(w, o, operands);
     bounds[0] = map(bounds[0],
                     [&, b = f64(bounds[0]), f = f64(factors)](std::size_t i) { return b[i] + w.granularity() * f[i]; });
   }
@@ -224,10 +239,10 @@ struct BoundOf {
 
   Bounds operator()(const op::Conv2d& o) const { return contraction(w, o); }
   Bounds operator()(const op::MatMul& o) const { return contraction(w, o); }
-  Bounds operator()(const op::Conv2dGradInput& o) const { return contraction_gradient(w, o.forward.epilogue); }
-  Bounds operator()(const op::Conv2dGradFilter& o) const { return contraction_gradient(w, o.forward.epilogue); }
-  Bounds operator()(const op::MatMulGradA& o) const { return contraction_gradient(w, o.forward.epilogue); }
-  Bounds operator()(const op::MatMulGradB& o) const { return contraction_gradient(w, o.forward.epilogue); }
+  Bounds operator()(const op::Conv2dGradInput& o) const { return contraction_gradient(w, o); }
+  Bounds operator()(const op::Conv2dGradFilter& o) const { return contraction_gradient(w, o); }
+  Bounds operator()(const op::MatMulGradA& o) const { return contraction_gradient(w, o); }
+  Bounds operator()(const op::MatMulGradB& o) const { return contraction_gradient(w, o); }
   Bounds operator()(const op::BiasAdd&) const { return sums(); }
   Bounds operator()(const op::BiasGrad&) const { return sums(); }
   Bounds operator()(const op::Pool2d& o) const { return o.fn == op::PoolFn::max ? exact() : sums(); }
