@@ -142,12 +142,8 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
     const bench::Recipe recipe = bench::recipe(flags.model);
     if (flags.batch == 0) flags.batch = recipe.batch;
-    const MnistData mnist =
-        load_mnist({.data_folder = flags.data_folder, .offline = true, .log = [](const std::string& line) {
-                      std::fprintf(stderr, "%s\n", line.c_str());
-                    }});
-    const Dataset data = recipe.one_hot ? bench::one_hot(mnist.train) : mnist.train;
-    const Dataset test = recipe.one_hot ? bench::one_hot(mnist.test) : mnist.test;
+    const MnistData mnist = bench::load_data(flags.data_folder);
+    const Dataset data = recipe.data(mnist.train), test = recipe.data(mnist.test);
     (void)make_trainer(flags, 0).fit(
         data,
         {.batch_size = flags.batch, .validation = test, .validation_batch = validation_batch, .updates = flags.warmup});

@@ -5,8 +5,8 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "bench/support/models.hpp"
 #include "bench/support/program.hpp"
+#include "bench/support/recipe.hpp"
 #include "lib/passes/row_set.hpp"
 #include "tenon/backend.hpp"
 #include "tenon/data.hpp"
@@ -104,10 +104,7 @@ int main(int argc, char** argv) {
   return bench::run_program("infer_bench", app, [&] {
     app.parse(argc, argv);
     if (flags.threads == 0) flags.threads = backend(flags.device).default_threads();
-    const MnistData mnist =
-        load_mnist({.data_folder = flags.data_folder, .offline = true, .log = [](const std::string& line) {
-                      std::fprintf(stderr, "%s\n", line.c_str());
-                    }});
+    const MnistData mnist = bench::load_data(flags.data_folder);
     const Model model = make_model(flags, mnist.train);
     const Predictor predict = model.predictor({.device = flags.device,
                                                .precision = flags.precision,

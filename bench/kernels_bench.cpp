@@ -88,6 +88,17 @@ std::int64_t calls_together(BoundRow& bound) {
                                   Operands::most_copies);
 }
 
+/// What a call of `seconds` comes to, and its share of what limits the operation; 0 where that is not known.
+void count_rates(benchmark::State& state, const BenchProblem& p, double seconds, const Peak& peak, double alive) {
+  const double flops = p.cost.flops / seconds, bytes = p.cost.bytes / seconds;
+  const bool arithmetic = is_contraction(p.problem.kind);
+  const double limit = arithmetic ? peak.flops : peak.bandwidth;
+  state.counters["GFLOP/s"] = flops * 1e-9;
+  state.counters["GB/s"] = bytes * 1e-9;
+  state.counters["%peak"] = limit > 0 ? 100 * (arithmetic ? flops : bytes) / limit : 0;
+  state.counters["alive"] = alive_share(p, alive);
+}
+
 /// A device that is not the host runs many calls as one recording, and each counts as an iteration.
 void run_on_device(benchmark::State& state, Backend& device, const BenchProblem& p, const Kernel& row, const Flags& f,
                    Caches caches) {
@@ -104,13 +115,7 @@ void run_on_device(benchmark::State& state, Backend& device, const BenchProblem&
     made += calls;
   }
   seconds /= static_cast<double>(made);
-  const Peak peak = device.peak(1);
-  const double flops = p.cost.flops / seconds, bytes = p.cost.bytes / seconds;
-  const double limit = is_contraction(p.problem.kind) ? peak.flops : peak.bandwidth;
-  state.counters["GFLOP/s"] = flops * 1e-9;
-  state.counters["GB/s"] = bytes * 1e-9;
-  state.counters["%peak"] = limit > 0 ? 100 * (is_contraction(p.problem.kind) ? flops : bytes) / limit : 0;
-  state.counters["alive"] = alive_share(p, f.alive);
+  count_rates(state, p, seconds, device.peak(1), f.alive);
 }
 
 void run(benchmark::State& state, Backend& device, const BenchProblem& p, const Kernel& row, const Flags& f,
@@ -126,12 +131,7 @@ void run(benchmark::State& state, Backend& device, const BenchProblem& p, const 
   const double begin = omp_get_wtime();
   for (auto _ : state) bound.run();
   const double seconds = (omp_get_wtime() - begin) / static_cast<double>(state.iterations());
-  const double flops = p.cost.flops / seconds, bytes = p.cost.bytes / seconds;
-  state.counters["GFLOP/s"] = flops * 1e-9;
-  state.counters["GB/s"] = bytes * 1e-9;
-  state.counters["%peak"] =
-      100 * (is_contraction(p.problem.kind) ? flops / peaks.flops(row.provider) : bytes / peaks.bandwidth());
-  state.counters["alive"] = alive_share(p, f.alive);
+  count_rates(state, p, seconds, {.flops = peaks.flops(row.provider), .bandwidth = peaks.bandwidth()}, f.alive);
 }
 
 /// Hands Google Benchmark its flags, whose memory it keeps for its report. What it does not know is an error.

@@ -188,11 +188,8 @@ int main(int argc, char** argv) {
     const bench::Recipe recipe = bench::recipe(flags.model);
     if (flags.batch == 0) flags.batch = recipe.batch;
     if (flags.threads == 0) flags.threads = backend(flags.device).default_threads();
-    const MnistData mnist =
-        load_mnist({.data_folder = flags.data_folder, .offline = true, .log = [](const std::string& line) {
-                      std::fprintf(stderr, "%s\n", line.c_str());
-                    }});
-    const Dataset data = recipe.one_hot ? bench::one_hot(mnist.train) : mnist.train;
+    const MnistData mnist = bench::load_data(flags.data_folder);
+    const Dataset data = recipe.data(mnist.train);
     Program program = make_program(flags, data);
     const Timing timing = run_steps(flags, program, data);
     report(flags, program, timing, mnist.source);

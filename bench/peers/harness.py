@@ -155,6 +155,25 @@ def train(train_epoch, accuracy, reset, flags, **about):
         print(json.dumps(result), flush=True)
 
 
+def run(training, flags, **about):
+    """What the flags ask for: steps, or the trainings of --epochs."""
+    if flags.epochs:
+        train(training.epoch, training.accuracy, training.reset, flags, **about)
+    else:
+        measure(training.block, flags, **about)
+
+
+def import_torch(device):
+    """PyTorch, where it is there and has the device."""
+    try:
+        import torch
+    except ImportError as error:
+        fail(f"expects a Python with PyTorch and NumPy, found: {error}", 1)
+    if device != "cpu" and not torch.cuda.is_available():
+        fail(f"PyTorch {torch.__version__} finds no GPU", 8)
+    return torch
+
+
 def one_cpu_a_core():
     """The processors that this process may use, those of different cores first."""
     allowed = sorted(os.sched_getaffinity(0))

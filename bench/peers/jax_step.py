@@ -183,10 +183,7 @@ def main():
         "providers": {f"jax {platform}": 1},
     }
     training = Training(jax, flags)
-    if flags.epochs:
-        harness.train(training.epoch, training.accuracy, training.reset, flags, **about)
-    else:
-        harness.measure(training.block, flags, **about)
+    harness.run(training, flags, **about)
 
 
 if __name__ == "__main__":

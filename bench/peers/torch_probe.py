@@ -137,12 +137,7 @@ class Probe:
 
 def main():
     flags = parse()
-    try:
-        import torch
-    except ImportError as error:
-        harness.fail(f"expects a Python with PyTorch and NumPy, found: {error}", 1)
-    if flags.device != "cpu" and not torch.cuda.is_available():
-        harness.fail(f"PyTorch {torch.__version__} finds no GPU", 8)
+    torch = harness.import_torch(flags.device)
     probe = Probe(torch, flags)
     cudnn = torch.backends.cudnn.version() if probe.on_gpu else None
     print(json.dumps({"name": "torch", "version": torch.__version__, "cudnn": cudnn}), flush=True)

@@ -185,12 +185,7 @@ class Training:
 
 def main():
     flags = parse()
-    try:
-        import torch
-    except ImportError as error:
-        harness.fail(f"expects a Python with PyTorch and NumPy, found: {error}", 1)
-    if flags.device != "cpu" and not torch.cuda.is_available():
-        harness.fail(f"PyTorch {torch.__version__} finds no GPU", 8)
+    torch = harness.import_torch(flags.device)
     training = Training(torch, flags)
     forms = [flags.precision, "compiled" if flags.compile else "eager"]
     forms += [flags.mode] * (flags.mode != "default") + ["graph"] * flags.graph
@@ -202,10 +197,7 @@ def main():
         "banner": " ".join([f"PyTorch {torch.__version__}", *forms]),
         "providers": {"torch cuda" if training.on_gpu else f"torch {torch.backends.cpu.get_cpu_capability()}": 1},
     }
-    if flags.epochs:
-        harness.train(training.epoch, training.accuracy, training.reset, flags, **about)
-    else:
-        harness.measure(training.block, flags, **about)
+    harness.run(training, flags, **about)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 // How the programs train the two MNIST models: data, loss, optimizer and metric as in examples/mnist.
 #pragma once
+#include <cstdio>
+#include <optional>
 #include <string>
 
 #include "bench/support/models.hpp"
@@ -17,12 +19,22 @@ inline Dataset one_hot(const Dataset& digits) {
   return Dataset(digits.inputs(), {{digits.targets()[0].first, Column{rows}}});
 }
 
+/// The images and digits in a folder, or where load_mnist looks by itself; no network. What it has to say goes to stderr.
+inline MnistData load_data(const std::optional<std::string>& folder) {
+  return load_mnist({.data_folder = folder, .offline = true, .log = [](const std::string& line) {
+                       std::fprintf(stderr, "%s\n", line.c_str());
+                     }});
+}
+
 struct Recipe {
   std::int64_t batch;
   Loss loss;
   Optimizer optimizer;
   Metric metric;
   bool one_hot;
+
+  /// Digits with the targets that the loss wants.
+  [[nodiscard]] Dataset data(const Dataset& digits) const { return one_hot ? bench::one_hot(digits) : digits; }
 };
 
 /// Of `cnn` or `mlp`.

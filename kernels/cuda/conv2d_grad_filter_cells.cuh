@@ -8,7 +8,7 @@
 // Layout. Products are a(k, position) b(position, c), the positions of four cells after one another; which position is which term
 // of a fragment (ptx.cuh) is ours to choose:
 //   16 bits   terms 2t, 2t + 1, 2t + 8, 2t + 9 of an instruction are the positions 0, 1, 2, 3 of cell t: what lane (g, t) holds of a row
-//          are the four positions of one cell. b comes by ldmatrix, transposed, from pixels of 32 channels.
+//             are the four positions of one cell. b comes by ldmatrix, transposed, from pixels of 32 channels.
 //   tf32      an instruction takes a row of the four windows: terms t and t + 4 are its two positions in cell t.
 // Rows of fragments are filters 4 g + q, as in contraction_mma.cuh: a lane reads four filters in one access, and writes four sums so.
 // Shared memory has 32 channels of the lines of an image that some pooled rows reach, padding and all, so that a tap is an offset

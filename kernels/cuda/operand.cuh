@@ -52,7 +52,7 @@ __device__ inline void write_four(float* to, std::int64_t at, const float v[4], 
 template <class View>
 struct SideA {
   using Place = typename View::Row;
-  static constexpr bool by_lines = View::a_by_lines, plain = View::a_plain;
+  static constexpr bool plain = View::a_plain;
   const View& view;
   std::int64_t batch;
 
@@ -69,7 +69,7 @@ struct SideA {
 template <class View>
 struct SideB {
   using Place = typename View::Column;
-  static constexpr bool by_lines = View::b_by_lines, plain = View::b_plain;
+  static constexpr bool plain = View::b_plain;
   const View& view;
   std::int64_t batch;
 

@@ -42,9 +42,8 @@ struct UpdatePolicy {
   const Optimizer* optimizer = nullptr;
   float clip_norm = 0.f;
   int accumulate = 1;
-  float unscale =
-      1.f;            // what gradients are multiplied by before anything reads them; 1: nothing, and nobody checks them
-  bool apply = true;  // false: a micro-batch that only accumulates
+  float unscale = 1.f;  // of gradients, before anything reads them; 1: nothing is done, and nobody checks them
+  bool apply = true;    // false: a micro-batch that only accumulates
 };
 /// Gives every gradient its place in the gradient slab, then appends unscaling, accumulation, clipping and the optimizer: one
 /// update per run of neighbouring parameters that are treated alike.

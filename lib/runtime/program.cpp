@@ -126,9 +126,9 @@ void Program::Impl::add(const std::vector<Array>& arrays, const std::vector<Inpu
   for (std::size_t i = 0; i < arrays.size(); ++i) {
     const Shape& found = arrays[i].shape();
     const DType dtype = specs[i].dtype == DType::f32 ? model.parameters().dtype() : specs[i].dtype;
-    const bool fits =
-        found.rank() == specs[i].shape.rank() + 1 && arrays[i].dtype() == dtype && (batch < 0 || found[0] == batch) &&
-        std::equal(found.extents().begin() + 1, found.extents().end(), specs[i].shape.extents().begin());
+    const bool fits = found.rank() == specs[i].shape.rank() + 1 && arrays[i].dtype() == dtype &&
+                      (batch < 0 || found[0] == batch) &&
+                      std::equal(found.extents().begin() + 1, found.extents().end(), specs[i].shape.extents().begin());
     if (!fits || found[0] < 1)
       reject("program", "{} '{}' expects (batch, ...) = {}{} behind the batch axis, found {}", what, specs[i].name,
              name_of(dtype), specs[i].shape.str(), arrays[i].spec().str());
@@ -160,8 +160,7 @@ StepResult Program::Impl::read(const Compiled& c) {
   r.loss = c.scalar(c.plan.loss);
   for (std::size_t i = 0; i < c.plan.metrics.size(); ++i) values[i].value = c.scalar(c.plan.metrics[i]);
   r.metrics = {values.data(), c.plan.metrics.size()};
-  r.halted = (control.halt & ~Control::overflow) != 0;
-  r.overflowed = !r.halted && control.halt != 0;
+  note_halt(r, control.halt);
   return r;
 }
 

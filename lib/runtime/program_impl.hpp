@@ -41,6 +41,12 @@ struct Compiled {
   }
 };
 
+/// What Control::halt says of a step.
+inline void note_halt(StepResult& r, std::uint32_t halt) {
+  r.halted = (halt & ~Control::overflow) != 0;
+  r.overflowed = !r.halted && halt != 0;
+}
+
 struct Program::Impl {
   Impl(Model, CompileOptions);
   ~Impl();
@@ -80,7 +86,8 @@ struct Program::Impl {
   std::vector<NamedValue> values;
 
  private:
-  void add(const std::vector<Array>& arrays, const std::vector<InputSpec>& specs, const char* what, std::int64_t& batch);
+  void add(const std::vector<Array>& arrays, const std::vector<InputSpec>& specs, const char* what,
+           std::int64_t& batch);
 };
 
 }  // namespace tenon

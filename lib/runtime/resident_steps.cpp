@@ -94,8 +94,7 @@ StepResult ResidentSteps::result(int i) {
   r.loss = static_cast<double>(block_.value[i][0]);
   for (std::size_t v = 0; v < values_.size(); ++v) values_[v].value = static_cast<double>(block_.value[i][v + 1]);
   r.metrics = values_;
-  r.halted = (block_.halt[i] & ~Control::overflow) != 0;
-  r.overflowed = !r.halted && block_.halt[i] != 0;
+  note_halt(r, block_.halt[i]);
   r.updated = block_.halt[i] == 0;
   return r;
 }

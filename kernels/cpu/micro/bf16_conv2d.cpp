@@ -28,8 +28,10 @@ TENON_INLINE void pack_line(const Bf16Conv& p, const float* x, std::int64_t n, s
   const float* pixels = x + (n * g.h + from) * g.w * g.c;
   const std::int64_t left = g.pad_left, columns = smaller(g.w, p.conv.padded_w - left);
   if (p.rows_as_terms) {
-    std::memset(line, 0, static_cast<std::size_t>(p.row) * sizeof(float));
-    if (inside) std::memcpy(line + left * g.c, pixels, static_cast<std::size_t>(columns * g.c) * sizeof(float));
+    if (inside)
+      place_row(pixels, columns * g.c, left * g.c, p.row, line);
+    else
+      clear_floats(line, p.row);
     round_row<Upper>(line, p.row, to + y * p.row, p.row);
     if constexpr (split) round_row<Lower>(line, p.row, to + y * p.row + p.lower, p.row);
     return;

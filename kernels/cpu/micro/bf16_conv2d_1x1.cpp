@@ -125,7 +125,7 @@ void conv2d_grad_input_1x1(const Call& call) {
     const Range who{omp_get_thread_num(), omp_get_num_threads()};
     if (between) {
       const Range pixels = part(g.n * g.h * g.w, who.begin, who.end);
-      std::memset(out.gx + pixels.begin * g.c, 0, static_cast<std::size_t>(pixels.size() * g.c) * sizeof(float));
+      clear_floats(out.gx + pixels.begin * g.c, pixels.size() * g.c);
     }
     float* line = work + p.product.own_at + who.begin * p.product.own_each + p.line_at;
     multiply_packed<split>(

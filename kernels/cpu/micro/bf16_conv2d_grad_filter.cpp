@@ -223,8 +223,7 @@ void conv2d_grad_filter(const Call& call) {
     if (p.run == 0) find_pixels(p, scratch.pixels);
     for (std::int64_t n = 0; n < p.images_each; ++n) scratch.images[n] = n * p.span;
     // A sample group is one chain; where groups cannot be shared out evenly, its filters are.
-    const std::int64_t team = omp_get_num_threads(),
-                       parts = groups % team == 0 || groups >= 4 * team ? 1 : smaller(panels, team);
+    const std::int64_t team = omp_get_num_threads(), parts = shared_evenly(groups, team) ? 1 : smaller(panels, team);
     {
       const TileScope tiles;
 #pragma omp for schedule(dynamic, 1)
@@ -233,7 +232,7 @@ void conv2d_grad_filter(const Call& call) {
         const std::int64_t first = i / parts * order::sample_group;
         float* partial = partials + i / parts * p.conv.partial_each;
         float* bias = g.bias && which.begin == 0 ? partial + bias_at : nullptr;
-        if (bias != nullptr) std::memset(bias, 0, static_cast<std::size_t>(g.k) * sizeof(float));
+        if (bias != nullptr) clear_floats(bias, g.k);
         add_group<split>(p, call, scratch, {first, smaller(g.n, first + order::sample_group)}, which, partial, bias);
       }
     }

@@ -71,8 +71,7 @@ TENON_INLINE void run_class(const Bf16Conv& p, const Scratch& scratch, const Row
   const std::int64_t step = std::int64_t{g.stride_w} * g.c;
   if (count == 0) {
     for (std::int64_t row = begin; row < end; ++row)
-      for (std::int64_t px = 0; px < pixels; ++px)
-        std::memset(at(row) + px * step, 0, static_cast<std::size_t>(columns) * sizeof(float));
+      for (std::int64_t px = 0; px < pixels; ++px) clear_floats(at(row) + px * step, columns);
     return;
   }
   convolve<split>(p,

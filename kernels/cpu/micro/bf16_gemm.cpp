@@ -8,7 +8,7 @@
 // Error: (rounding + (min(k, 1024) + log2 of the chunks) * 2^-24) * sum |a b| at most, where rounding is 2 * 2^-8, and
 // 3 * 2^-16 of split numbers.
 #include "kernels/cpu/bf16_kernels.hpp"
-#include "kernels/cpu/micro/bf16_block.hpp"
+#include "kernels/cpu/micro/bf16_operands.hpp"
 #include "kernels/cpu/micro/gemm_regions.hpp"
 
 namespace tenon::cpu::TENON_ISA {
@@ -50,29 +50,6 @@ void pack_rows(const GemmGeometry& g, const float* a, Range rows, Range terms, s
     }
 }
 
-/// At most 32 columns of b over `terms`: [steps][step][16 columns][tile]; what a tile has more is zero.
-template <class Half>
-void pack_columns(const GemmGeometry& g, const float* b, Range columns, Range terms, std::int64_t step, Bf16* first) {
-  const std::int64_t steps = steps_of(terms);
-  for (std::int64_t s = 0; s < steps; ++s) {
-    const std::int64_t k0 = terms.begin + s * tile_terms, count = smaller(tile_terms, terms.end - k0);
-    Bf16* to = first + s * step;
-    for (std::int64_t j0 = columns.begin; j0 < columns.end; j0 += tile_columns, to += tile_bf16s) {
-      const std::int64_t there = columns.end - j0;
-      if (g.b_col == 1) {
-        const auto row = [&](std::int64_t k) { return k < count ? b + (k0 + k) * g.b_row + j0 : nullptr; };
-        for (std::int64_t k = 0; k < tile_terms; k += 2)
-          pair_rows<Half>(row(k), row(k + 1), there, to + k * tile_columns, tile_columns);
-        continue;
-      }
-      for (std::int64_t j = 0; j < tile_columns; j += width)
-        for (std::int64_t k = 0; k < tile_terms; k += 2 * width)
-          turn_pairs<Half>(b + (j0 + j) * g.b_col + k0 + k, g.b_col, there - j, count - k,
-                           to + k * tile_columns + 2 * j, 2 * tile_columns);
-    }
-  }
-}
-
 template <bool split>
 struct TileForm {
   static constexpr std::int64_t panel = block_side, slot_floats = block_side * block_side, batch = 0,
@@ -93,15 +70,12 @@ struct TileForm {
       return Range{columns.begin + p * panel, smaller(columns.begin + (p + 1) * panel, columns.end)};
     };
     constexpr std::int64_t a_step = parts<split> * tile_bf16s;
-    const auto b_step = [](Range across) {
-      return parts<split> * (across.size() > tile_columns ? 2 * tile_bf16s : tile_bf16s);
-    };
+    const auto b_step = [](Range across) { return right_step<split>(across.size()); };
     const std::int64_t panel_size = 2 * steps * parts<split> * tile_bf16s;
     for (std::int64_t p = 0; p < panels; ++p) {
       const Range across = panel_columns(p);
-      Bf16* to = packed_b + p * panel_size;
-      pack_columns<Upper>(g, w.b, across, terms, b_step(across), to);
-      if (split) pack_columns<Lower>(g, w.b, across, terms, b_step(across), to + b_step(across) / 2);
+      pack_right<split>(w.b + terms.begin * g.b_row + across.begin * g.b_col, terms.size(), g.b_row, across.size(),
+                        g.b_col, packed_b + p * panel_size);
     }
     for (std::int64_t t0 = which.begin; t0 < which.end; t0 += g.tile_block) {
       const std::int64_t t1 = smaller(t0 + g.tile_block, which.end);

@@ -8,7 +8,7 @@
 #pragma once
 #include "kernels/cpu/bf16_kernels.hpp"
 #include "kernels/cpu/micro/bf16_operands.hpp"
-#include "kernels/cpu/micro/bf16_out.hpp"
+#include "kernels/cpu/micro/store_out.hpp"
 
 namespace tenon::cpu::TENON_ISA {
 namespace {

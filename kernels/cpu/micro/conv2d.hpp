@@ -33,6 +33,12 @@ TENON_INLINE std::int64_t padded_floats(const Conv2dPlan& p) {
 TENON_INLINE void clear_floats(float* to, std::int64_t count) {
   std::memset(to, 0, static_cast<std::size_t>(count) * sizeof(float));
 }
+/// A row of `size` floats: `count` from `from`, behind `left` zeros and before others.
+TENON_INLINE void place_row(const float* from, std::int64_t count, std::int64_t left, std::int64_t size, float* to) {
+  clear_floats(to, left);
+  std::memcpy(to + left, from, static_cast<std::size_t>(count) * sizeof(float));
+  clear_floats(to + left + count, size - left - count);
+}
 
 /// Image n with its padding, in `to`, or where it is when there is none.
 TENON_INLINE const float* padded_image(const Conv2dPlan& p, const float* x, std::int64_t n, float* to) {
@@ -41,14 +47,10 @@ TENON_INLINE const float* padded_image(const Conv2dPlan& p, const float* x, std:
   if (!p.padded) return image;
   const std::int64_t row = std::int64_t{p.padded_w} * g.c;
   const std::int64_t rows = smaller(g.h, p.padded_h - g.pad_top), columns = smaller(g.w, p.padded_w - g.pad_left);
-  const std::int64_t left = g.pad_left * g.c, count = columns * g.c, last = g.pad_top + rows;
+  const std::int64_t last = g.pad_top + rows;
   clear_floats(to, g.pad_top * row);
-  for (std::int64_t y = 0; y < rows; ++y) {
-    float* line = to + (y + g.pad_top) * row;
-    clear_floats(line, left);
-    std::memcpy(line + left, image + y * g.w * g.c, static_cast<std::size_t>(count) * sizeof(float));
-    clear_floats(line + left + count, row - left - count);
-  }
+  for (std::int64_t y = 0; y < rows; ++y)
+    place_row(image + y * g.w * g.c, columns * g.c, g.pad_left * g.c, row, to + (y + g.pad_top) * row);
   clear_floats(to + last * row, (p.padded_h - last) * row);
   return to;
 }
@@ -134,7 +136,7 @@ TENON_INLINE const float* dense_dz(const Conv2dPlan& p, const Call& call, std::i
     undo_elements(undo, call, n * full, full, to);
     return to;
   }
-  std::memset(to, 0, static_cast<std::size_t>(full) * sizeof(float));
+  clear_floats(to, full);
   const PooledGradient dz = pooled_gradient(g, call, n);
   for (std::int64_t y = 0; y < g.ph; ++y)
     for (std::int64_t x = 0; x < g.pw; ++x)

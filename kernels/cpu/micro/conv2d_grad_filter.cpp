@@ -172,9 +172,7 @@ void conv2d_grad_filter(const Call& call) {
   {
     float* scratch = work + p.scratch_at + omp_get_thread_num() * p.scratch_each;
     const ListScratch lists = list_scratch(g, scratch + padded_floats(p));
-#pragma omp for schedule(static)
-    for (std::int64_t s = 0; s < groups; ++s)
-      std::memset(partials + s * p.partial_each, 0, static_cast<std::size_t>(p.partial_each) * sizeof(float));
+    clear_partials(partials, p.partial_each, groups);
     // A sample group is one chain; where groups are few, its filters are shared out as well.
     const std::int64_t team = omp_get_num_threads(),
                        parts = team == 1 || groups >= 4 * team ? 1 : smaller(g.k, blocks_of(4 * team, groups));

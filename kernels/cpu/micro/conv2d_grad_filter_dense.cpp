@@ -63,12 +63,8 @@ TENON_INLINE XRows x_rows_of(const Conv2dPlan& p, const float* x, const Block& b
                      count = smaller(g.w, p.padded_w - g.pad_left) * g.c, top = b.rows.begin * g.stride_h - g.pad_top;
   const Range there{larger(top, 0), smaller(top + p.padded_h, g.h)};
   for (std::int64_t n = b.images.begin; n < b.images.end; ++n)
-    for (std::int64_t iy = there.begin; iy < there.end; ++iy) {
-      float* copy = to + (n - b.images.begin) * image + (iy - top) * row;
-      clear_floats(copy, left);
-      std::memcpy(copy + left, x + (n * g.h + iy) * line, static_cast<std::size_t>(count) * sizeof(float));
-      clear_floats(copy + left + count, row - left - count);
-    }
+    for (std::int64_t iy = there.begin; iy < there.end; ++iy)
+      place_row(x + (n * g.h + iy) * line, count, left, row, to + (n - b.images.begin) * image + (iy - top) * row);
   return {to, top, image, row};
 }
 
@@ -275,9 +271,9 @@ void conv2d_grad_filter_dense(const Call& call) {
     // A sample group is one chain; where groups are few and do not come out even, its sums are shared out as well: then
     // each share reads x and dz.
     const std::int64_t team = omp_get_num_threads();
-    const bool by_tiles = tiles >= panels, whole = groups % team == 0 || groups >= 4 * team;
+    const bool by_tiles = tiles >= panels;
     const std::int64_t splittable = by_tiles ? tiles : panels,
-                       parts = whole ? 1 : smaller(splittable, blocks_of(2 * team, groups));
+                       parts = shared_evenly(groups, team) ? 1 : smaller(splittable, blocks_of(2 * team, groups));
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t i = 0; i < groups * parts; ++i) {
       const std::int64_t s = i / parts;

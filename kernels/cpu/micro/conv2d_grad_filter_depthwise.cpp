@@ -155,12 +155,9 @@ void conv2d_grad_filter_depthwise(const Call& call) {
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     float* scratch = work + p.scratch_at + omp_get_thread_num() * p.scratch_each;
-#pragma omp for schedule(static)
-    for (std::int64_t s = 0; s < groups; ++s)
-      std::memset(partials + s * p.partial_each, 0, static_cast<std::size_t>(p.partial_each) * sizeof(float));
+    clear_partials(partials, p.partial_each, groups);
     const std::int64_t team = omp_get_num_threads();
-    const bool whole = groups % team == 0 || groups >= 4 * team;
-    const std::int64_t parts = whole ? 1 : smaller(vectors, blocks_of(4 * team, groups));
+    const std::int64_t parts = shared_evenly(groups, team) ? 1 : smaller(vectors, blocks_of(4 * team, groups));
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t i = 0; i < groups * parts; ++i) {
       const std::int64_t s = i / parts;

@@ -189,7 +189,7 @@ void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::
   const Positions live{{reinterpret_cast<std::int32_t*>(lists), lists + most},
                        reinterpret_cast<std::int32_t*>(lists + 2 * most)};
   list_terms(p, pooled_gradient(g, call, n), live_row(g, lists + 2 * most + 4 * std::int64_t{g.ph} * g.pw + 1), live);
-  std::memset(sums, 0, static_cast<std::size_t>(p.padded_h * line) * sizeof(float));
+  clear_floats(sums, p.padded_h * line);
   if (slides(p)) {
     const std::int64_t block = terms_of(p) / g.c * width * g.k;
     for (std::int64_t c = 0; c < g.c; c += width)
@@ -199,7 +199,7 @@ void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::
   }
   if (!p.padded) return;
   const std::int64_t rows = smaller(g.h, p.padded_h - g.pad_top), columns = smaller(g.w, p.padded_w - g.pad_left);
-  std::memset(gx, 0, static_cast<std::size_t>(image) * sizeof(float));
+  clear_floats(gx, image);
   for (std::int64_t y = 0; y < rows; ++y)
     std::memcpy(gx + y * g.w * g.c, sums + (y + g.pad_top) * line + g.pad_left * g.c,
                 static_cast<std::size_t>(columns * g.c) * sizeof(float));

@@ -43,7 +43,7 @@ void pack_class(const Conv2dPlan& p, const float* filter, const Taps& h, const T
 void place_dz(const Conv2dPlan& p, const Call& call, std::int64_t n, float* to) {
   const ConvGeometry& g = p.g;
   const DzFrame& f = p.dz;
-  std::memset(to, 0, static_cast<std::size_t>(f.h * f.w * g.k) * sizeof(float));
+  clear_floats(to, f.h * f.w * g.k);
   const Range rows{larger(f.top, 0), smaller(f.top + f.h, g.oh)},
       columns{larger(f.left, 0), smaller(f.left + f.w, g.ow)};
   if (columns.size() <= 0) return;

@@ -6,6 +6,17 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
+/// True where threads that take whole groups have about as much to do each.
+TENON_INLINE bool shared_evenly(std::int64_t groups, std::int64_t team) {
+  return groups % team == 0 || groups >= 4 * team;
+}
+
+/// All threads of the team call it.
+TENON_INLINE void clear_partials(float* partials, std::int64_t each, std::int64_t groups) {
+#pragma omp for schedule(static)
+  for (std::int64_t s = 0; s < groups; ++s) clear_floats(partials + s * each, each);
+}
+
 /// to[k] += dz (positions, k), position by position.
 TENON_INLINE void add_positions(const float* dz, std::int64_t positions, std::int64_t filters, float* to) {
   for_each_lanes(filters, [&](std::int64_t k, auto lanes) {

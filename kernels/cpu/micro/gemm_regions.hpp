@@ -17,6 +17,7 @@
 
 #include "kernels/common/order.hpp"
 #include "kernels/cpu/micro/prologue.hpp"
+#include "kernels/cpu/micro/store_out.hpp"
 #include "kernels/cpu/micro/transpose.hpp"
 
 namespace tenon::cpu::TENON_ISA {
@@ -44,12 +45,8 @@ TENON_INLINE void store_rows(const Work& w, const float* z, std::int64_t stride,
   float* c = output<float>(w.call, 0);
   const float* bias = w.g.bias ? input<float>(w.call, 2) + columns.begin : nullptr;
   pointwise::with_unary<Simd>(w.g.activation, w.g.alpha, 0.f, [&](const auto& f) {
-    for (std::int64_t r = 0; r < rows.size(); ++r)
-      for_each_lanes(columns.size(), [&](std::int64_t j, auto lanes) {
-        Vf v = lanes.load(z + r * stride + j);
-        if (bias != nullptr) v += lanes.load(bias + j);
-        lanes.store(c + (rows.begin + r) * row_length + columns.begin + j, f.value(v));
-      });
+    store_pixels(z, stride, rows.size(), columns.size(), c + rows.begin * row_length + columns.begin, row_length, bias,
+                 false, f);
   });
 }
 /// A slot, (rows, Form::panel), as it is or turned.
