@@ -93,6 +93,8 @@ __device__ __forceinline__ float4 load_4(const float* shared) { return *reinterp
 __device__ __forceinline__ void store_4(float* shared, float4 v) { *reinterpret_cast<float4*>(shared) = v; }
 __device__ __forceinline__ uint4 load_4(const unsigned* shared) { return *reinterpret_cast<const uint4*>(shared); }
 __device__ __forceinline__ void store_4(unsigned* shared, uint4 v) { *reinterpret_cast<uint4*>(shared) = v; }
+/// Two, aligned to 8.
+__device__ __forceinline__ void store_2(unsigned* shared, uint2 v) { *reinterpret_cast<uint2*>(shared) = v; }
 
 /// To the nearest tf32, which has 10 bits of fraction; ties away from zero.
 __device__ __forceinline__ unsigned to_tf32(float v) {

@@ -85,12 +85,14 @@ std::string caller(const char* word, const Site& where) {
   return "thread " + std::to_string(running->number) + " called " + word + " at " + text(where);
 }
 
-/// 16 bytes in the block's shared memory.
-void check_shared(const char* word, const void* shared, const Site& where) {
-  if (!running_block->owns(shared, 16)) fail(caller(word, where) + " with an address outside shared memory");
+/// So many bytes in the block's shared memory.
+void check_shared(const char* word, const void* shared, const Site& where, int bytes = 16) {
+  if (!running_block->owns(shared, static_cast<std::size_t>(bytes)))
+    fail(caller(word, where) + " with an address outside shared memory");
   const auto byte = static_cast<const unsigned char*>(shared) - running_block->shared;
-  if (byte % 16 != 0)
-    fail(caller(word, where) + " with byte " + std::to_string(byte) + " of shared memory, which is not aligned to 16");
+  if (byte % bytes != 0)
+    fail(caller(word, where) + " with byte " + std::to_string(byte) + " of shared memory, which is not aligned to " +
+         std::to_string(bytes));
 }
 
 }  // namespace
@@ -147,6 +149,12 @@ void store_four(void* shared, const void* from, const Site& where) {
   auto* to = static_cast<unsigned char*>(shared);
   for (int i = 0; i < 4; ++i) touch(Access::write, *running, to + 4 * i, 4, -1, where);
   std::memcpy(shared, from, 16);
+}
+void store_two(void* shared, const void* from, const Site& where) {
+  check_shared("store_2", shared, where, 8);
+  auto* to = static_cast<unsigned char*>(shared);
+  for (int i = 0; i < 2; ++i) touch(Access::write, *running, to + 4 * i, 4, -1, where);
+  std::memcpy(shared, from, 8);
 }
 
 }  // namespace tenon::cuda::emulation

@@ -16,6 +16,7 @@ void wait_for_copies(int groups, const Site&);
 /// 16 bytes of elements of 4.
 void load_four(void* to, const void* shared, const Site&);
 void store_four(void* shared, const void* from, const Site&);
+void store_two(void* shared, const void* from, const Site&);  // 8 bytes
 /// One number of 16 bits, as fp32.
 float widened_bf16(unsigned bits);
 float widened_f16(unsigned bits);
@@ -71,6 +72,7 @@ inline uint4 load_4(const unsigned* shared, TENON_SITE) {
 }
 inline void store_4(float* shared, float4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
 inline void store_4(unsigned* shared, uint4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
+inline void store_2(unsigned* shared, uint2 v, TENON_SITE) { emulation::store_two(shared, &v, where); }
 
 unsigned to_tf32(float);
 unsigned pack_bf16x2(float low, float high);
