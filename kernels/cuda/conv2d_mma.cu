@@ -2,11 +2,22 @@
 #include "kernels/cuda/contraction_mma.cuh"
 #include "kernels/cuda/contraction_runs.hpp"
 #include "kernels/cuda/conv2d.cuh"
+#include "kernels/cuda/filter_gradient.hpp"
 
 namespace tenon::cuda {
+namespace {
 
-void conv2d_tf32(const Call& call) { run_mma<Tf32>(call, forward_view(call, state_of<ConvGeometry>(call))); }
-void conv2d_bf16(const Call& call) { run_mma<Bf16>(call, forward_view(call, state_of<ConvGeometry>(call))); }
-void conv2d_fp16(const Call& call) { run_mma<Fp16>(call, forward_view(call, state_of<ConvGeometry>(call))); }
+template <class Format>
+void forward(const Call& call) {
+  const auto& g = state_of<ConvGeometry>(call);
+  if (takes_few(g)) return conv2d_few(call);
+  run_mma<Format>(call, forward_view(call, g));
+}
+
+}  // namespace
+
+void conv2d_tf32(const Call& call) { forward<Tf32>(call); }
+void conv2d_bf16(const Call& call) { forward<Bf16>(call); }
+void conv2d_fp16(const Call& call) { forward<Fp16>(call); }
 
 }  // namespace tenon::cuda
