@@ -46,38 +46,52 @@ struct FewLines {
   }
 };
 
+/// What it takes to undo an epilogue, of those of takes_few_undo().
+enum class Saved : std::uint8_t { nothing, relu, mask, pooled };
+inline Saved saved_of(const ConvGeometry& g) {
+  if (g.mask) return g.pool ? Saved::pooled : Saved::mask;
+  return static_cast<op::UnaryFn>(g.activation) == op::UnaryFn::relu ? Saved::relu : Saved::nothing;
+}
+
+/// Where the dz of a position lies: the element of gy, less that of the sample, and the position in its window. -1: it has none.
+struct FewPlace {
+  std::int32_t element, position;
+};
+__device__ inline FewPlace few_place(const ConvGeometry& g, Saved saved, std::int32_t oy, std::int32_t ox) {
+  if (saved != Saved::pooled) return {(oy * g.ow + ox) * g.k, 0};
+  const std::int32_t py = oy / 2, px = ox / 2;
+  return {py < g.ph && px < g.pw ? (py * g.pw + px) * g.k : -1, oy % 2 * 2 + ox % 2};
+}
+
 /// dz of four filters at a position, on its way from memory: what it takes is read first and undone later, so that several positions are
-/// under way. Of the functions only those of takes_few_undo().
+/// under way.
 struct FewGradient {
   float gy[4], y[4];
   uchar4 mask;
   std::int32_t position;
 
-  __device__ void fetch(const ConvGeometry& g, const Undo& undo, std::int64_t n, std::int32_t oy, std::int32_t ox,
-                        std::int32_t k, bool there) {
-    position = 0;
-    if (g.pool) {
-      position = oy % 2 * 2 + ox % 2;
-      oy /= 2;
-      ox /= 2;
-      there = there && oy < g.ph && ox < g.pw;
-    }
-    const std::int64_t i = ((n * g.ph + oy) * g.pw + ox) * g.k + k;
+  __device__ void fetch(const Undo& undo, Saved saved, std::int64_t first, const FewPlace& place, bool there) {
+    const std::int64_t i = first + place.element;
+    there = there && place.element >= 0;
+    position = place.position;
 #pragma unroll
     for (int q = 0; q < 4; ++q) gy[q] = y[q] = 0.f;
     mask = make_uchar4(0, 0, 0, 0);
     if (there) read_four(undo.gy + i, gy);
-    if (there && undo.saved != nullptr && undo.mask)
+    if (there && saved == Saved::relu) read_four(static_cast<const float*>(undo.saved) + i, y);
+    if (there && (saved == Saved::mask || saved == Saved::pooled))
       mask = *reinterpret_cast<const uchar4*>(static_cast<const std::uint8_t*>(undo.saved) + i);
-    if (there && undo.saved != nullptr && !undo.mask) read_four(static_cast<const float*>(undo.saved) + i, y);
   }
-  __device__ void undone(const Undo& undo, float v[4]) const {
+  __device__ void undone(const Undo& undo, Saved saved, float v[4]) const {
     const std::uint8_t bytes[4] = {mask.x, mask.y, mask.z, mask.w};
-    const bool relu = undo.saved != nullptr && !undo.mask, masked = undo.saved != nullptr && undo.mask;
 #pragma unroll
     for (int q = 0; q < 4; ++q) {
-      const bool dead = (masked && bytes[q] != position) || (relu && y[q] <= 0.f);
-      v[q] = dead ? 0.f : masked ? gy[q] * undo.scale : gy[q];
+      if (saved == Saved::nothing)
+        v[q] = gy[q];
+      else if (saved == Saved::relu)
+        v[q] = y[q] <= 0.f ? 0.f : gy[q];
+      else
+        v[q] = bytes[q] == position ? gy[q] * undo.scale : 0.f;
     }
   }
 };

@@ -1,5 +1,5 @@
 // The filter gradient of a convolution with few channels in canonical order (kernels/common/order.hpp): of each group of samples every
-// (tap, channel, filter) is one chain of FMAs over (n, oy, ox), and the bias one of additions; join_chunks joins the groups.
+// (tap, channel, filter) is one chain of FMAs over (n, oy, ox), and the bias one of additions; a second kernel joins the groups.
 //
 // There are few chains, and each is as long as its group has positions, so that what counts is that a chain goes on every four cycles,
 // which is how long an FMA takes. A thread has a row of taps, (ky, c), for one filter: as many chains as taps, which share dz and the x that
@@ -23,8 +23,9 @@ struct Chains {
   FewChains cut;
   Undo undo;
   Divider by_pitch, by_plane, by_planes_of_channel, by_stride_w;
-  std::int32_t bands, rows, items, chain_threads, bias_threads;
-  std::int64_t groups;
+  Saved saved;
+  std::int32_t bands, rows, items, chain_warps, bias_warps, quads;
+  bool alone;  // a single warp has chains: it shares its quarter of the multiprocessor with none
   const float* x;
   float *gfilter, *gbias, *partial;  // gbias may be null; partial [group, row, filter] is null where there is one group
 
@@ -63,25 +64,26 @@ __device__ void fill(const Chains& v, Array& shared, const Chains::Stage& s, int
                      int id) {
   constexpr int together = 4;
   const ConvGeometry& g = v.g;
-  const int quads = v.cut.filters / 4, parts = s.steps * quads;
-  for (int from = id; from < parts; from += producers * together) {
+  // Neighbours have the fours of filters of a position, whose number is a power of two.
+  const int quad = id % v.quads * 4, step = producers / v.quads;
+  const std::int64_t sample = s.n * g.ph * g.pw * g.k + k0 + quad;
+  for (int from = id / v.quads; from < s.steps; from += step * together) {
     FewGradient part[together];
 #pragma unroll
     for (int u = 0; u < together; ++u) {
-      const int i = from + u * producers;
-      std::int32_t ox = i / quads;
-      const std::int32_t oy = v.by_pitch.split(ox), k = k0 + i % quads * 4;
-      part[u].fetch(g, v.undo, s.n, s.oy + oy, ox, k, i < parts && ox < g.ow && oy < s.rows && k < g.k);
+      std::int32_t ox = from + u * step;
+      const bool some = ox < s.steps && k0 + quad < g.k;
+      const std::int32_t oy = v.by_pitch.split(ox);
+      part[u].fetch(v.undo, v.saved, sample, few_place(g, v.saved, s.oy + oy, ox), some && ox < g.ow && oy < s.rows);
     }
 #pragma unroll
     for (int u = 0; u < together; ++u) {
-      const int i = from + u * producers;
-      if (i >= parts) break;
+      const int i = from + u * step;
       float dz[4];
-      part[u].undone(v.undo, dz);
-      const int at = dz_at + i % quads * 4 * v.cut.dz + i / quads;
+      part[u].undone(v.undo, v.saved, dz);
 #pragma unroll
-      for (int q = 0; q < 4; ++q) shared[at + q * v.cut.dz] = dz[q];
+      for (int q = 0; q < 4; ++q)
+        if (i < s.steps) shared[dz_at + (quad + q) * v.cut.dz + i] = dz[q];
     }
   }
 
@@ -158,25 +160,28 @@ __global__ void __launch_bounds__(FewChains::most_threads, 1) few_chains(Chains 
   const std::int32_t k0 = static_cast<std::int32_t>(blockIdx.y) * v.cut.filters;
   const int x_size = v.cut.planes * v.cut.plane, dz_size = v.cut.filters * v.cut.dz;
 
-  // Threads with chains, those of the bias, and producers, in whole warps each.
+  // Warps with chains, that of the bias, and producers. Every fourth warp is of one quarter of the multiprocessor.
+  const int warp_number = thread / 32, lane = thread % 32;
+  const int other = v.alone ? warp_number - 1 - warp_number / 4 : warp_number - v.chain_warps;
+  const bool idle = v.alone && warp_number > 0 && warp_number % 4 == 0;
   const bool has_chains = thread < v.items,
-             has_bias = thread >= v.chain_threads && thread < v.chain_threads + v.cut.filters && v.bias_threads > 0;
-  const int producer = thread - v.chain_threads - v.bias_threads;
-  const int filter = (has_bias ? thread - v.chain_threads : thread) % v.cut.filters;
+             has_bias = !idle && other == 0 && lane < v.bias_warps * v.cut.filters && warp_number >= v.chain_warps;
+  const int producer = idle || warp_number < v.chain_warps ? -1 : (other - v.bias_warps) * 32 + lane;
+  const int filter = (has_bias ? lane : thread) % v.cut.filters;
   const std::int32_t row = thread / v.cut.filters, ky = row / g.c, c = row - ky * g.c;
   const std::int32_t reach = ky * g.dilation_h, line = reach / g.stride_h;
   const int my_x = ((c * g.stride_h + reach - line * g.stride_h) * stride) * v.cut.plane + line * v.cut.pitch;
   const int my_dz = 2 * x_size + filter * v.cut.dz;
 
-  if (producer >= 0) fill(v, shared, v.stage(first, 0), 0, 2 * x_size, k0, producer);
-  __syncthreads();
   float sums[taps] = {};
-  for (std::int32_t i = 0; i < stages; ++i) {
-    const int odd = i % 2, x_at = odd * x_size, dz_at = odd * dz_size;
-    const int steps = v.stage(first, i).steps;
-    if (has_chains) {
+  for (std::int32_t i = -1; i < stages; ++i) {  // the first turn has nothing but producers
+    const int odd = i & 1, x_at = odd * x_size, dz_at = odd * dz_size;
+    if (producer >= 0) {
+      if (i + 1 < stages)
+        fill(v, shared, v.stage(first, i + 1), (1 - odd) * x_size, 2 * x_size + (1 - odd) * dz_size, k0, producer);
+    } else if (i >= 0 && has_chains) {
       walk<Part, block>(
-          steps,
+          v.stage(first, i).steps,
           [&](int at, Part& p) {
             read_fours<fours>(shared, my_dz + dz_at + at, p.dz);
 #pragma unroll
@@ -188,15 +193,14 @@ __global__ void __launch_bounds__(FewChains::most_threads, 1) few_chains(Chains 
 #pragma unroll
               for (int t = 0; t < taps; ++t) sums[t] = __fmaf_rn(p.x[t % stride][j + t / stride], p.dz[j], sums[t]);
           });
-    } else if (has_bias) {
+    } else if (i >= 0 && has_bias) {
       walk<DzPart<fours>, block>(
-          steps, [&](int at, DzPart<fours>& p) { read_fours<fours>(shared, my_dz + dz_at + at, p.dz); },
+          v.stage(first, i).steps,
+          [&](int at, DzPart<fours>& p) { read_fours<fours>(shared, my_dz + dz_at + at, p.dz); },
           [&](const DzPart<fours>& p) {
 #pragma unroll
             for (int j = 0; j < block; ++j) sums[0] += p.dz[j];
           });
-    } else if (producer >= 0 && i + 1 < stages) {
-      fill(v, shared, v.stage(first, i + 1), (1 - odd) * x_size, 2 * x_size + (1 - odd) * dz_size, k0, producer);
     }
     __syncthreads();
   }
@@ -212,24 +216,43 @@ __global__ void __launch_bounds__(FewChains::most_threads, 1) few_chains(Chains 
   }
 }
 
+/// The pair tree over at most joined_groups groups, all of which are under way at once; a thread has one sum.
+constexpr std::int64_t joined_groups = 32;
+__global__ void __launch_bounds__(64) few_chains_join(Chains v, std::int64_t groups) {
+  const std::int64_t sums = std::int64_t{v.rows} * v.g.k, i = global_thread();
+  if (i >= sums) return;
+  float part[joined_groups];
+#pragma unroll
+  for (int g = 0; g < joined_groups; ++g) part[g] = g < groups ? v.partial[g * sums + i] : 0.f;
+#pragma unroll
+  for (int apart = 1; apart < joined_groups; apart *= 2)
+#pragma unroll
+    for (int g = 0; g < joined_groups; g += 2 * apart)
+      if (g + apart < groups) part[g] += part[g + apart];
+  const std::int64_t taps = sums - (v.g.bias ? v.g.k : 0);
+  if (i < taps)
+    v.gfilter[i] = part[0];
+  else
+    v.gbias[i - taps] = part[0];
+}
+
 }  // namespace
 
 void conv2d_few_chains(const Call& call) {
   const auto& g = state_of<ConvGeometry>(call);
   const GradFilterView view = grad_filter_view(call, g);
   constexpr std::int64_t wanted_blocks = 100, wanted_steps = 1024;
-  constexpr std::int32_t most_items = FewChains::most_threads - producers - 64;
   const auto blocks = [&](std::int32_t filters) { return view.chunks * ((g.k + filters - 1) / filters); };
   // As many filters as leave enough blocks, and rows of a stage, which take about as long as memory does.
   std::int32_t filters = 4, rows = 1;
-  while (filters < 32 && 2 * filters * g.kh * g.c <= most_items && blocks(2 * filters) >= wanted_blocks &&
+  while (filters < 32 && 2 * filters * g.kh * g.c <= FewChains::most_items && blocks(2 * filters) >= wanted_blocks &&
          few_chains(g, 2 * filters, 1).fit())
     filters *= 2;
   while (rows < g.oh && few_chains(g, filters, rows + 1).fit() &&
          few_chains(g, filters, rows + 1).dz * (filters / 4) <= wanted_steps)
     ++rows;
   const FewChains cut = few_chains(g, filters, rows);
-  const auto warps_of = [](std::int32_t n) { return (n + 31) / 32 * 32; };
+  const std::int32_t items = g.kh * g.c * filters, chain_warps = (items + 31) / 32, bias_warps = g.bias ? 1 : 0;
   Chains v{.g = g,
            .cut = cut,
            .undo = view.dz.undo,
@@ -237,24 +260,31 @@ void conv2d_few_chains(const Call& call) {
            .by_plane = Divider(cut.plane),
            .by_planes_of_channel = Divider(g.stride_h * g.stride_w),
            .by_stride_w = Divider(g.stride_w),
+           .saved = saved_of(g),
            .bands = (g.oh + rows - 1) / rows,
            .rows = static_cast<std::int32_t>(view.rows),
-           .items = g.kh * g.c * filters,
-           .chain_threads = warps_of(g.kh * g.c * filters),
-           .bias_threads = g.bias ? 32 : 0,
-           .groups = view.chunks,
+           .items = items,
+           .chain_warps = chain_warps,
+           .bias_warps = bias_warps,
+           .quads = filters / 4,
+           .alone = chain_warps == 1,
            .x = view.x,
            .gfilter = view.gfilter,
            .gbias = view.gbias,
            .partial = view.chunks > 1 ? static_cast<float*>(call.workspace) : nullptr};
   const dim3 grid(static_cast<unsigned>(view.chunks), static_cast<unsigned>((g.k + filters - 1) / filters));
-  const dim3 block(static_cast<unsigned>(v.chain_threads + v.bias_threads + producers));
+  const std::int32_t others = bias_warps + producers / 32, idle = v.alone ? (others - 1) / 3 : 0;
+  const dim3 block(static_cast<unsigned>((chain_warps + others + idle) * 32));
   const auto run = [&](auto* kernel) { launch(call, kernel, grid, block, sizeof(ChainsStorage), v); };
   if (g.stride_w == 1)
     run(g.kw <= 3 ? few_chains<3, 1> : g.kw <= 5 ? few_chains<5, 1> : few_chains<7, 1>);
   else
     run(g.kw <= 3 ? few_chains<3, 2> : g.kw <= 5 ? few_chains<5, 2> : few_chains<7, 2>);
-  if (view.chunks > 1) run_join(call, view);
+  if (view.chunks > joined_groups)
+    run_join(call, view);
+  else if (view.chunks > 1)
+    launch(call, few_chains_join, dim3(static_cast<unsigned>((view.rows * view.columns + 63) / 64)), dim3(64), 0, v,
+           view.chunks);
 }
 
 }  // namespace tenon::cuda

@@ -21,7 +21,9 @@ struct FewSums {
   FewLines lines;
   Undo undo;
   Divider by_ow, by_bands;
-  std::int32_t bands, band_rows, terms, step_y, step_x;  // numbers in shared memory from a position to the next one
+  std::int32_t bands, band_rows, terms;
+  std::int32_t step_y, step_x,
+      step_tap;  // numbers in shared memory from a position, and from a line of taps, to the next one
   std::int64_t samples, rows;
   float *gfilter, *gbias, *partial;         // gbias may be null; partial is null where there is one chunk
   std::int32_t offset[FewTile::most_sums];  // of a term, from its window's corner; 0 behind the last one
@@ -52,29 +54,36 @@ __device__ void join_positions(float v[4]) {
   }
 }
 
-template <int most>
-__global__ void __launch_bounds__(threads, most <= 9 ? 2 : 1) few_sums(FewSums v) {
-  constexpr int together = 2;
+/// Filters of `lines` lines of taps whose terms are neighbours in `length` numbers; or of one line, of any terms up to `length`, whose offsets
+/// are looked up.
+template <int lines, int length, Saved saved>
+__global__ void __launch_bounds__(threads, lines > 1 ? 2 : 1) few_sums(FewSums v) {
+  constexpr int together = 2, most = lines * length;
   auto& shared = shared_storage<FewSumsStorage<most>>();
   const ConvGeometry& g = v.g;
   const int thread = static_cast<int>(threadIdx.x), quad = thread % quads, slot = thread / quads;
   const std::int32_t k = static_cast<std::int32_t>(blockIdx.y) * FewTile::filters + quad * 4;
   auto band = static_cast<std::int32_t>(blockIdx.x);
-  const std::int64_t first = v.by_bands.split(band) * v.samples;
+  const std::int64_t first = v.by_bands.quotient(band) * v.samples;
   const std::int64_t end = first + v.samples < g.n ? first + v.samples : g.n;
+  band -= v.by_bands.quotient(band) * v.bands;
   const std::int32_t oy0 = band * v.band_rows;
   const std::int32_t rows = g.oh - oy0 < v.band_rows ? g.oh - oy0 : v.band_rows, pixels = rows * g.ow;
 
   float sums[most + 1][4] = {};
   for (std::int64_t n = first; n < end; ++n) {
     FewGradient next[together];
+    const std::int64_t sample = n * g.ph * g.pw * g.k + k;
     const auto fetch = [&](int from) {
 #pragma unroll
       for (int u = 0; u < together; ++u) {
-        std::int32_t ox = from + u * slots;
-        const bool there = ox < pixels && k < g.k;
-        const std::int32_t oy = oy0 + v.by_ow.split(ox);
-        next[u].fetch(g, v.undo, n, oy, ox, k, there);
+        const std::int32_t pixel = from + u * slots;
+        FewPlace place{(oy0 * g.ow + pixel) * g.k, 0};
+        if constexpr (saved == Saved::pooled) {
+          const std::int32_t oy = v.by_ow.quotient(pixel);
+          place = few_place(g, saved, oy0 + oy, pixel - oy * g.ow);
+        }
+        next[u].fetch(v.undo, saved, sample, place, pixel < pixels && k < g.k);
       }
     };
     fetch(slot);
@@ -86,19 +95,23 @@ __global__ void __launch_bounds__(threads, most <= 9 ? 2 : 1) few_sums(FewSums v
       int at[together];
 #pragma unroll
       for (int u = 0; u < together; ++u) {
-        next[u].undone(v.undo, dz[u]);
-        std::int32_t ox = from + u * slots < pixels ? from + u * slots : 0;  // dz is 0 behind the last one
-        const std::int32_t oy = v.by_ow.split(ox);
-        at[u] = oy * v.step_y + ox * v.step_x;
+        next[u].undone(v.undo, saved, dz[u]);
+        const std::int32_t pixel = from + u * slots < pixels ? from + u * slots : 0;  // dz is 0 behind the last one
+        const std::int32_t oy = v.by_ow.quotient(pixel);
+        at[u] = oy * v.step_y + (pixel - oy * g.ow) * v.step_x;
       }
       fetch(from + together * slots);
 #pragma unroll
       for (int u = 0; u < together; ++u) {
 #pragma unroll
-        for (int t = 0; t < most; ++t) {
-          const float x = shared.x[at[u] + v.offset[t]];
+        for (int i = 0; i < lines; ++i) {
 #pragma unroll
-          for (int q = 0; q < 4; ++q) sums[t][q] = __fmaf_rn(x, dz[u][q], sums[t][q]);
+          for (int j = 0; j < length; ++j) {
+            const float x = shared.x[at[u] + (lines > 1 ? j : v.offset[j])];
+#pragma unroll
+            for (int q = 0; q < 4; ++q) sums[i * length + j][q] = __fmaf_rn(x, dz[u][q], sums[i * length + j][q]);
+          }
+          at[u] += v.step_tap;
         }
 #pragma unroll
         for (int q = 0; q < 4; ++q) sums[most][q] += dz[u][q];
@@ -161,10 +174,22 @@ __global__ void __launch_bounds__(threads, 1) few_sums_join(FewSums v, std::int6
   }
 }
 
-template <int most>
+template <int lines, int length>
 void run(const Call& call, const FewSums& v, std::int64_t chunks, unsigned tiles) {
-  launch(call, few_sums<most>, dim3(static_cast<unsigned>(chunks), tiles), dim3(threads), sizeof(FewSumsStorage<most>),
-         v);
+  const auto start = [&](auto* kernel) {
+    launch(call, kernel, dim3(static_cast<unsigned>(chunks), tiles), dim3(threads),
+           sizeof(FewSumsStorage<lines * length>), v);
+  };
+  switch (saved_of(v.g)) {
+    case Saved::nothing:
+      return start(few_sums<lines, length, Saved::nothing>);
+    case Saved::relu:
+      return start(few_sums<lines, length, Saved::relu>);
+    case Saved::mask:
+      return start(few_sums<lines, length, Saved::mask>);
+    case Saved::pooled:
+      return start(few_sums<lines, length, Saved::pooled>);
+  }
 }
 
 }  // namespace
@@ -183,6 +208,7 @@ void conv2d_few_sums(const Call& call) {
             .terms = g.kh * g.kw * g.c,
             .step_y = g.stride_h * few_line(g, g.ow),
             .step_x = g.stride_w * g.c,
+            .step_tap = g.dilation_h * few_line(g, g.ow),
             .samples = cut.samples,
             .rows = std::int64_t{g.kh} * g.kw * g.c + (g.bias ? 1 : 0),
             .gfilter = static_cast<float*>(call.out[0]),
@@ -194,10 +220,10 @@ void conv2d_few_sums(const Call& call) {
     v.offset[t] = tap / g.kw * g.dilation_h * few_line(g, g.ow) + tap % g.kw * g.dilation_w * g.c + t % g.c;
   }
   const auto tiles = static_cast<unsigned>((g.k + FewTile::filters - 1) / FewTile::filters);
-  if (v.terms <= 9)
-    run<9>(call, v, chunks, tiles);
+  if (g.kh == 3 && g.kw * g.c == 3 && g.dilation_w == 1)
+    run<3, 3>(call, v, chunks, tiles);
   else
-    run<FewTile::most_sums>(call, v, chunks, tiles);
+    run<1, FewTile::most_sums>(call, v, chunks, tiles);
   if (chunks > 1)
     launch(call, few_sums_join, dim3(static_cast<unsigned>(v.rows), tiles), dim3(threads), sizeof(FewJoinStorage), v,
            chunks);

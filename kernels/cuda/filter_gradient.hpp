@@ -93,7 +93,8 @@ inline FewCut few_cut(const ConvGeometry& g) {
 /// Of the canonical filter gradient: a thread has a row of taps, for a filter. Numbers and sizes of what a block keeps, twice each.
 struct FewChains {
   static constexpr int numbers = 24000, most_threads = 512, producers = 256, most_taps = 7, ahead = 32;
-  std::int32_t filters = 0, rows = 0;         // of a block; of a stage
+  static constexpr int most_items = most_threads - producers - 32;  // rows of taps times filters
+  std::int32_t filters = 0, rows = 0;                               // of a block; of a stage
   std::int32_t pitch = 0, plane = 0, dz = 0;  // numbers of a line and of a plane of x, of a filter's dz
   std::int32_t planes = 0;
   [[nodiscard]] constexpr bool fit() const {
@@ -114,7 +115,7 @@ static constexpr FewChains few_chains(const ConvGeometry& g, std::int32_t filter
 /// True where the canonical filter gradient goes by chains of rows of taps.
 static constexpr bool takes_few_chains(const ConvGeometry& g) {
   return few_channels(g) && takes_few_undo(g) && g.kw <= FewChains::most_taps && g.dilation_w == 1 && g.stride_w <= 2 &&
-         few_chains(g, 4, 1).fit();
+         4 * g.kh * g.c <= FewChains::most_items && few_chains(g, 4, 1).fit();
 }
 
 /// Samples that are summed in one chunk: as few as it takes to give every multiprocessor of a large GPU a block or two.
