@@ -29,9 +29,10 @@ struct FewStorage {
   Shared<float, FewTile::terms * FewTile::filters> filter;  // [term][filter]
 };
 
-/// Filters whose extents are known have their terms in registers; of others, 0 x 0, only the channels are.
-template <int kh, int kw, int channels>
-__global__ void __launch_bounds__(threads, 2) few(Few v) {
+/// Filters whose extents are known have their terms in registers; of others, 0 x 0, only the channels are. `plain`: the epilogue is at
+/// most a bias and relu, and needs neither the code nor the registers of all others.
+template <int kh, int kw, int channels, bool plain>
+__global__ void __launch_bounds__(threads, plain ? 3 : 2) few(Few v) {
   constexpr int known = kh * kw * channels;
   auto& shared = shared_storage<FewStorage>();
   const ConvGeometry& g = v.g;
@@ -56,6 +57,8 @@ __global__ void __launch_bounds__(threads, 2) few(Few v) {
       store_4(shared.filter.at(i * 4), make_float4(four[0], four[1], four[2], four[3]));
     }
   }
+  float bias[4] = {};
+  if (plain && v.epilogue.bias != nullptr && k < g.k) read_four(v.epilogue.bias + k, bias);
   v.lines.load<threads>(shared.x, n, row0 * step * g.stride_h - g.pad_top, few_lines(g, rows * step));
   __syncthreads();
 
@@ -105,18 +108,43 @@ __global__ void __launch_bounds__(threads, 2) few(Few v) {
     }
     if (k >= g.k) continue;
     const std::int64_t first = (n * g.ph + row0 + y) * g.pw;  // of y's row
-    if (g.pool)
+    if constexpr (plain) {
+      float* to = v.epilogue.y + (first + x * 4) * g.k + k;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (x * 4 + i >= g.pw) break;
+        float four[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          four[j] = v.epilogue.bias != nullptr ? z.sum[i][j] + bias[j] : z.sum[i][j];
+          if (v.epilogue.relu) four[j] = pointwise::Relu<math::Scalar>::value(four[j]);
+        }
+        *reinterpret_cast<float4*>(to + i * g.k) = make_float4(four[0], four[1], four[2], four[3]);
+      }
+    } else if (g.pool) {
       v.epilogue.finish((first + x) * 4, (first + g.pw) * 4, k, g.k, z);
-    else
+    } else {
       v.epilogue.finish(first + x * 4, first + g.pw, k, g.k, z);
+    }
   }
+}
+
+/// The epilogue is at most a bias and relu.
+bool is_plain(const ConvGeometry& g) {
+  const auto activation = static_cast<op::UnaryFn>(g.activation);
+  return !g.pool && !g.mask && (activation == op::UnaryFn::identity || activation == op::UnaryFn::relu);
+}
+template <int kh, int kw, int channels>
+void run(const Call& call, const Few& v, dim3 grid) {
+  const auto start = [&](auto* kernel) { launch(call, kernel, grid, dim3(threads), sizeof(FewStorage), v); };
+  is_plain(v.g) ? start(few<kh, kw, channels, true>) : start(few<kh, kw, channels, false>);
 }
 
 }  // namespace
 
 void conv2d_few(const Call& call) {
   const auto& g = state_of<ConvGeometry>(call);
-  constexpr std::int64_t wave = 264;  // blocks that a large GPU has at once
+  const std::int64_t wave = is_plain(g) ? 396 : 264;  // blocks that a large GPU has at once
   const std::int32_t step = g.pool ? 2 : 1, columns = few_columns(g), quads = g.pool ? g.pw : columns / 4;
   const std::int64_t tiles = (g.k + FewTile::filters - 1) / FewTile::filters;
   const auto bands = [&](std::int32_t band) { return (g.ph + band - 1) / band; };
@@ -136,11 +164,17 @@ void conv2d_few(const Call& call) {
               .band = band,
               .quads = quads};
   const dim3 grid(static_cast<unsigned>(g.n * bands(band)), static_cast<unsigned>(tiles));
-  const auto run = [&](auto* kernel) { launch(call, kernel, grid, dim3(threads), sizeof(FewStorage), v); };
-  if (g.kh == 3 && g.kw == 3 && g.c == 1 && g.dilation_w == 1)
-    run(few<3, 3, 1>);
-  else
-    run(g.c == 1 ? few<0, 0, 1> : g.c == 2 ? few<0, 0, 2> : g.c == 3 ? few<0, 0, 3> : few<0, 0, 4>);
+  if (g.kh == 3 && g.kw == 3 && g.c == 1 && g.dilation_w == 1) return run<3, 3, 1>(call, v, grid);
+  switch (g.c) {
+    case 1:
+      return run<0, 0, 1>(call, v, grid);
+    case 2:
+      return run<0, 0, 2>(call, v, grid);
+    case 3:
+      return run<0, 0, 3>(call, v, grid);
+    default:
+      return run<0, 0, 4>(call, v, grid);
+  }
 }
 
 }  // namespace tenon::cuda

@@ -36,7 +36,8 @@ struct FewLines {
         std::int32_t i = id;
         const std::int32_t y = y0 + by_line.split(i);
         i -= left;
-        const bool there = id < all && y >= 0 && y < h && i >= 0 && i < row;
+        const bool there = id < all && static_cast<std::uint32_t>(y) < static_cast<std::uint32_t>(h) &&
+                           static_cast<std::uint32_t>(i) < static_cast<std::uint32_t>(row);
         value[u] = there ? image[y * row + i] : 0.f;
       }
 #pragma unroll
