@@ -17,6 +17,9 @@ set(TENON_CUDA_KERNELS
     bias.cu
     conv2d.cu
     conv2d_mma.cu
+    conv2d_few.cu
+    conv2d_few_chains.cu
+    conv2d_few_sums.cu
     conv2d_grad_filter.cu
     conv2d_grad_filter_mma.cu
     conv2d_grad_input.cu
