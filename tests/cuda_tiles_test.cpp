@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/contraction_mma.cuh"
 #include "kernels/cuda/conv2d_grad_filter_cells.cuh"
+#include "kernels/cuda/conv2d_grad_filter_live.cuh"
 #include "kernels/cuda/product.cuh"
 #include "tests/support/catch.hpp"
 
@@ -199,6 +200,23 @@ TEST_CASE("the filter gradient cell by cell keeps its bound", "[cuda][tiles]") {
   }
   check_cells<Bf16>(mnist, 1, 0x1p-8);
   check_cells<Tf32>(mnist, 1, 0x1p-11);
+}
+
+TEST_CASE("the filter gradient by live terms has the bits of the naive loop", "[cuda][tiles]") {
+  // One group of samples and several; bands of an image; more than one block of channels, of filters and of taps, with strides,
+  // dilation and padding; filters that are no multiple of four.
+  const ConvGeometry mnist{.n = 2, .h = 26, .w = 26, .c = 32, .kh = 3, .kw = 3, .k = 64};
+  const ConvGeometry groups{.n = 17, .h = 9, .w = 8, .c = 8, .kh = 3, .kw = 3, .k = 7, .pad_top = 1, .pad_left = 1};
+  const ConvGeometry wide{.n = 3, .h = 5, .w = 84, .c = 12, .kh = 1, .kw = 2, .k = 5, .pad_top = 1, .pad_left = 2};
+  const ConvGeometry many{
+      .n = 5, .h = 14, .w = 11, .c = 36, .kh = 5, .kw = 2, .k = 20, .stride_w = 2, .dilation_h = 2, .pad_top = 3};
+  for (const ConvGeometry& geometry : {mnist, groups, wide, many}) {
+    FilterGradient gradient(geometry);
+    REQUIRE(takes_live_terms(gradient.g));
+    CHECK(gradient.naive() == gradient(order::sample_group, [&](const Call& call, const auto& view) {
+            run_grad_filter_live<UsualLiveTile>(call, gradient.g, view);
+          }));
+  }
 }
 
 TEST_CASE("copied operands have the bits of staged ones", "[cuda][tiles]") {
