@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cuda/contraction_mma.cuh"
+#include "kernels/cuda/contraction_slabs.cuh"
 #include "kernels/cuda/conv2d_grad_filter_cells.cuh"
 #include "kernels/cuda/conv2d_grad_filter_live.cuh"
 #include "kernels/cuda/product.cuh"
@@ -53,6 +54,16 @@ template <class T>
 std::vector<float> tiled(Product& p) {
   return p([](const Call& call, const auto& view) { run_tiled<T>(call, view); });
 }
+/// Through slabs; chunks in turn in a block, or as blocks of their own.
+template <class T, class P>
+std::vector<float> by_slabs(P& p, bool in_turn) {
+  return p([&](Call call, const auto& view) {
+    std::vector<float> room(static_cast<std::size_t>(view.rows * view.columns * view.chunks), -1.f);
+    call.workspace = room.data();
+    run_slab_tile<T>(call, view, in_turn);
+    if (view.chunks > 1 && !in_turn) run_join(call, view);
+  });
+}
 template <class T, bool copies>
 std::vector<float> multiplied(Product& p) {
   return p([](const Call& call, const auto& view) {
@@ -92,6 +103,62 @@ void check_mma_tiles(Product& p, double u) {
   check_bounded(p, multiplied<typename Tiles::Tall, copies>(p), u);
   check_bounded(p, multiplied<typename Tiles::Column, copies>(p), u);
   check_bounded(p, multiplied<typename Tiles::Small, copies>(p), u);
+}
+
+/// A product's gradient behind an epilogue: of its weights with a bias, or of its input.
+struct ProductGradient {
+  ProductGradient(bool of_weights, std::int64_t m, std::int64_t n, std::int64_t k, PrologueGeometry prologue)
+      : dz(static_cast<std::size_t>(of_weights ? k * n : m * k)),
+        other(static_cast<std::size_t>(of_weights ? k * m : n * k)),
+        saved(dz.size()),
+        mask(dz.size()) {
+    std::mt19937 rng(13);
+    std::uniform_real_distribution<float> draw(-1.f, 1.f);
+    for (std::vector<float>* v : {&dz, &other, &saved})
+      for (float& x : *v) x = draw(rng);
+    for (std::uint8_t& b : mask) b = rng() % 3 == 0 ? op::Epilogue::killed : std::uint8_t{0};
+    g.m = m;
+    g.n = n;
+    g.k = k;
+    g.prologue = prologue;
+    g.dz_rows = of_weights ? k : m;
+    g.dz_cols = of_weights ? n : k;
+    g.a_row = of_weights ? 1 : k;
+    g.a_col = of_weights ? m : 1;
+    g.b_row = of_weights ? n : 1;
+    g.b_col = of_weights ? 1 : k;
+    g.a_in = of_weights ? 1 : 0;
+    g.b_in = of_weights ? 0 : 1;
+    g.bias_grad = of_weights;
+  }
+  template <class Run>
+  std::vector<float> operator()(const Run& run) {
+    std::vector<float> y(static_cast<std::size_t>(g.m * g.n), -1.f), bias(static_cast<std::size_t>(g.n), -1.f);
+    const void* in[] = {dz.data(), other.data(),
+                        g.prologue.mask ? static_cast<const void*>(mask.data()) : saved.data()};
+    void* out[] = {y.data(), bias.data()};
+    Call call;
+    call.in = in;
+    call.out = out;
+    call.state = &g;
+    with_product(call, [&](const auto& view) { run(call, view); });
+    y.insert(y.end(), bias.begin(), bias.end());
+    return y;
+  }
+  std::vector<float> dz, other, saved;
+  std::vector<std::uint8_t> mask;
+  ProductGeometry g{};
+};
+
+template <class P>
+void check_slabs(P& p) {
+  const std::vector<float> naive = p([](const Call& call, const auto& view) { run_naive(call, view); });
+  for (const bool in_turn : {false, true}) {
+    CHECK(by_slabs<TinySlabs>(p, in_turn) == naive);
+    CHECK(by_slabs<SmallSlabs>(p, in_turn) == naive);
+    CHECK(by_slabs<MiddleSlabs>(p, in_turn) == naive);
+    CHECK(by_slabs<LargeSlabs>(p, in_turn) == naive);
+  }
 }
 
 /// The filter gradient of a convolution behind relu, pool and dropout.
@@ -171,6 +238,27 @@ TEST_CASE("every tile of fp32 has the bits of the naive loop", "[cuda][tiles]") 
   CHECK(tiled<Tile<64, 32, 4, 4>>(p) == naive);
   CHECK(tiled<Tile<128, 64, 8, 4>>(p) == naive);
   CHECK(tiled<Tile<128, 128, 8, 8>>(p) == naive);
+}
+
+TEST_CASE("slabs have the bits of the naive loop", "[cuda][tiles]") {
+  // By fours and not; one chunk, and three, the last of which is short.
+  for (const std::int64_t k : {90, 92, 2116})
+    for (const std::int64_t extent : {139, 140}) {
+      Product p(k > 1000 ? 20 : 150, k > 1000 ? extent - 100 : extent, k);
+      check_slabs(p);
+    }
+  const PrologueGeometry none{}, dropped{true, true, op::UnaryFn::relu, 0.f, 0.25f},
+      relu{true, false, op::UnaryFn::relu, 0.f, 0.f}, tanh{true, false, op::UnaryFn::tanh, 0.f, 0.f};
+  for (const bool of_weights : {false, true}) {
+    for (const PrologueGeometry& prologue : {none, dropped, relu, tanh}) {
+      ProductGradient by_fours(of_weights, 44, 36, 76, prologue), odd(of_weights, 41, 35, 75, prologue);
+      check_slabs(by_fours);
+      check_slabs(odd);
+    }
+    ProductGradient tall(of_weights, 132, 140, 68, dropped), chunks(of_weights, 12, 8, 2060, dropped);
+    check_slabs(tall);
+    check_slabs(chunks);
+  }
 }
 
 TEST_CASE("every tile of the tensor cores keeps its bound", "[cuda][tiles]") {
