@@ -107,11 +107,6 @@ __device__ __forceinline__ float2 load_2(const float* shared) { return *reinterp
 __device__ __forceinline__ float load_1(const float* shared) { return *shared; }
 __device__ __forceinline__ void store_1(float* shared, float v) { *shared = v; }
 
-/// Two of them, aligned to 8, and one: where shared memory is no array of elements.
-__device__ __forceinline__ float2 load_2(const float* shared) { return *reinterpret_cast<const float2*>(shared); }
-__device__ __forceinline__ float load_1(const float* shared) { return *shared; }
-__device__ __forceinline__ void store_1(float* shared, float v) { *shared = v; }
-
 /// To the nearest tf32, which has 10 bits of fraction; ties away from zero.
 __device__ __forceinline__ unsigned to_tf32(float v) {
   unsigned r;
