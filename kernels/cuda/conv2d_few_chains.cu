@@ -276,10 +276,11 @@ void conv2d_few_chains(const Call& call) {
   const std::int32_t others = bias_warps + producers / 32, idle = v.alone ? (others - 1) / 3 : 0;
   const dim3 block(static_cast<unsigned>((chain_warps + others + idle) * 32));
   const auto run = [&](auto* kernel) { launch(call, kernel, grid, block, sizeof(ChainsStorage), v); };
+  const bool three = g.kw <= 3, five = g.kw <= 5;
   if (g.stride_w == 1)
-    run(g.kw <= 3 ? few_chains<3, 1> : g.kw <= 5 ? few_chains<5, 1> : few_chains<7, 1>);
+    run(three ? few_chains<3, 1> : five ? few_chains<5, 1> : few_chains<7, 1>);
   else
-    run(g.kw <= 3 ? few_chains<3, 2> : g.kw <= 5 ? few_chains<5, 2> : few_chains<7, 2>);
+    run(three ? few_chains<3, 2> : five ? few_chains<5, 2> : few_chains<7, 2>);
   if (view.chunks > joined_groups)
     run_join(call, view);
   else if (view.chunks > 1)
