@@ -9,6 +9,7 @@
 // Shared memory, twice. x: planes by channel and by residue of line and pixel modulo the strides, so that a step of the stride is one
 // number and fours are aligned. dz: by filter, with lines as long as those of x, so that one index goes through a stage from its first
 // position to its last. Positions behind the end of a line have a dz of 0; those of x there are of the next line.
+// Where no order is promised groups are smaller, so that there are enough of them.
 // Error: that of the chains, as on the CPU: the bits are the same.
 #include "kernels/cuda/contraction_runs.hpp"
 #include "kernels/cuda/conv2d_few.cuh"
@@ -24,6 +25,7 @@ struct Chains {
   Undo undo;
   Divider by_pitch, by_plane, by_planes_of_channel, by_stride_w;
   Saved saved;
+  std::int64_t samples;
   std::int32_t bands, rows, items, chain_warps, bias_warps, quads;
   bool alone;  // a single warp has chains: it shares its quarter of the multiprocessor with none
   const float* x;
@@ -153,10 +155,8 @@ __global__ void __launch_bounds__(FewChains::most_threads, 1) few_chains(Chains 
   auto& shared = shared_storage<ChainsStorage>().v;
   const ConvGeometry& g = v.g;
   const int thread = static_cast<int>(threadIdx.x);
-  const std::int64_t group = blockIdx.x, first = group * order::sample_group;
-  const std::int64_t left = g.n - first;
-  const auto stages =
-      static_cast<std::int32_t>(left < order::sample_group ? left : std::int64_t{order::sample_group}) * v.bands;
+  const std::int64_t group = blockIdx.x, first = group * v.samples, left = g.n - first;
+  const std::int32_t stages = static_cast<std::int32_t>(left < v.samples ? left : v.samples) * v.bands;
   const std::int32_t k0 = static_cast<std::int32_t>(blockIdx.y) * v.cut.filters;
   const int x_size = v.cut.planes * v.cut.plane, dz_size = v.cut.filters * v.cut.dz;
 
@@ -238,9 +238,9 @@ __global__ void __launch_bounds__(64) few_chains_join(Chains v, std::int64_t gro
 
 }  // namespace
 
-void conv2d_few_chains(const Call& call) {
+void conv2d_few_chains(const Call& call, std::int64_t samples) {
   const auto& g = state_of<ConvGeometry>(call);
-  const GradFilterView view = grad_filter_view(call, g);
+  const GradFilterView view = grad_filter_view(call, g, samples);
   constexpr std::int64_t wanted_blocks = 100, wanted_steps = 1024;
   const auto blocks = [&](std::int32_t filters) { return view.chunks * ((g.k + filters - 1) / filters); };
   // As many filters as leave enough blocks, and rows of a stage, which take about as long as memory does.
@@ -261,6 +261,7 @@ void conv2d_few_chains(const Call& call) {
            .by_planes_of_channel = Divider(g.stride_h * g.stride_w),
            .by_stride_w = Divider(g.stride_w),
            .saved = saved_of(g),
+           .samples = samples,
            .bands = (g.oh + rows - 1) / rows,
            .rows = static_cast<std::int32_t>(view.rows),
            .items = items,

@@ -7,7 +7,7 @@ namespace tenon::cuda {
 
 void conv2d_grad_filter_tiled(const Call& call) {
   const auto& g = state_of<ConvGeometry>(call);
-  if (takes_few_chains(g)) return conv2d_few_chains(call);
+  if (takes_few_chains(g)) return conv2d_few_chains(call, order::sample_group);
   run_contraction(call, grad_filter_view(call, g));
 }
 void conv2d_grad_filter_naive(const Call& call) {

@@ -122,11 +122,13 @@ static constexpr bool takes_few_chains(const ConvGeometry& g) {
 inline std::int64_t chunk_samples(const ConvGeometry& g) {
   const auto tiles = [](std::int64_t n, std::int64_t tile) { return (n + tile - 1) / tile; };
   const std::int64_t taps = std::int64_t{g.kh} * g.kw, c = g.c / g.groups, k = g.k / g.groups;
+  const bool few = takes_few_chains(g) && !takes_cells(g);
   const std::int64_t blocks =
-      takes_cells(g) ? tiles(taps, CellsTile::taps) * tiles(c, CellsTile::channels) * tiles(k, CellsTile::filters)
-                     : tiles(taps * c, 128) * tiles(k, 64) * g.groups;
+      few              ? tiles(k, 8)
+      : takes_cells(g) ? tiles(taps, CellsTile::taps) * tiles(c, CellsTile::channels) * tiles(k, CellsTile::filters)
+                       : tiles(taps * c, 128) * tiles(k, 64) * g.groups;
   const std::int64_t wanted =
-      std::max<std::int64_t>(1, (takes_cells(g) ? 132 : 256) / std::max<std::int64_t>(1, blocks));
+      std::max<std::int64_t>(1, (few || takes_cells(g) ? 132 : 256) / std::max<std::int64_t>(1, blocks));
   return std::max<std::int64_t>(1, tiles(g.n, wanted));
 }
 
