@@ -60,54 +60,57 @@ struct ChainsStorage {
   Shared<float, FewChains::numbers> v;  // x of both stages, dz of both
 };
 
-/// Brings a stage: `id` is the number of a producer.
+/// Brings a stage: `id` is the number of a producer. Parts of dz and of x are under way together.
 template <class Array>
 __device__ void fill(const Chains& v, Array& shared, const Chains::Stage& s, int x_at, int dz_at, std::int32_t k0,
                      int id) {
   constexpr int together = 4;
   const ConvGeometry& g = v.g;
   // Neighbours have the fours of filters of a position, whose number is a power of two.
-  const int quad = id % v.quads * 4, step = producers / v.quads;
+  const int quad = id % v.quads * 4, first = id / v.quads, step = producers / v.quads;
   const std::int64_t sample = s.n * g.ph * g.pw * g.k + k0 + quad;
-  for (int from = id / v.quads; from < s.steps; from += step * together) {
-    FewGradient part[together];
-#pragma unroll
-    for (int u = 0; u < together; ++u) {
-      std::int32_t ox = from + u * step;
-      const bool some = ox < s.steps && k0 + quad < g.k;
-      const std::int32_t oy = v.by_pitch.split(ox);
-      part[u].fetch(v.undo, v.saved, sample, few_place(g, v.saved, s.oy + oy, ox), some && ox < g.ow && oy < s.rows);
-    }
-#pragma unroll
-    for (int u = 0; u < together; ++u) {
-      const int i = from + u * step;
-      float dz[4];
-      part[u].undone(v.undo, v.saved, dz);
-#pragma unroll
-      for (int q = 0; q < 4; ++q)
-        if (i < s.steps) shared[dz_at + (quad + q) * v.cut.dz + i] = dz[q];
-    }
-  }
-
   const float* image = v.x + s.n * g.h * g.w * g.c;
   const std::int32_t y0 = s.oy * g.stride_h - g.pad_top;
   const int all = v.cut.planes * v.cut.plane;
-  for (int from = id; from < all; from += producers * together) {
-    float value[together];
+  FewGradient part[together];
+  float value[together];
+  for (int turn = 0; turn * step < s.steps || turn * producers < all; turn += together) {
+    const int from = first + turn * step, x_from = id + turn * producers;
+    if (turn * step < s.steps) {
+#pragma unroll
+      for (int u = 0; u < together; ++u) {
+        std::int32_t ox = from + u * step;
+        const bool some = ox < s.steps && k0 + quad < g.k;
+        const std::int32_t oy = v.by_pitch.split(ox);
+        part[u].fetch(v.undo, v.saved, sample, few_place(g, v.saved, s.oy + oy, ox), some && ox < g.ow && oy < s.rows);
+      }
+    }
 #pragma unroll
     for (int u = 0; u < together; ++u) {
-      std::int32_t column = from + u * producers;
+      std::int32_t column = x_from + u * producers;
       const bool some = column < all;
       std::int32_t residue = v.by_plane.split(column);
       const std::int32_t line = v.by_pitch.split(column), c = v.by_planes_of_channel.split(residue);
       const std::int32_t residue_y = v.by_stride_w.split(residue);
       const std::int32_t iy = y0 + line * g.stride_h + residue_y, ix = column * g.stride_w + residue - g.pad_left;
-      const bool there = some && iy >= 0 && iy < g.h && ix >= 0 && ix < g.w;
+      const bool there = some && static_cast<std::uint32_t>(iy) < static_cast<std::uint32_t>(g.h) &&
+                         static_cast<std::uint32_t>(ix) < static_cast<std::uint32_t>(g.w);
       value[u] = there ? image[(iy * g.w + ix) * g.c + c] : 0.f;
+    }
+    if (turn * step < s.steps) {
+#pragma unroll
+      for (int u = 0; u < together; ++u) {
+        const int i = from + u * step;
+        float dz[4];
+        part[u].undone(v.undo, v.saved, dz);
+#pragma unroll
+        for (int q = 0; q < 4; ++q)
+          if (i < s.steps) shared[dz_at + (quad + q) * v.cut.dz + i] = dz[q];
+      }
     }
 #pragma unroll
     for (int u = 0; u < together; ++u)
-      if (from + u * producers < all) shared[x_at + from + u * producers] = value[u];
+      if (x_from + u * producers < all) shared[x_at + x_from + u * producers] = value[u];
   }
 }
 
