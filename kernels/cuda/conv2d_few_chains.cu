@@ -68,11 +68,12 @@ __device__ void fill(const Chains& v, Array& shared, const Chains::Stage& s, int
   const ConvGeometry& g = v.g;
   // Neighbours have the fours of filters of a position, whose number is a power of two.
   const int quad = id % v.quads * 4, first = id / v.quads, step = producers / v.quads;
-  const std::int64_t sample = s.n * g.ph * g.pw * g.k + k0 + quad;
+  const FewSample sample(g, v.undo, s.n, k0 + quad < g.k ? k0 + quad : 0);
   const float* image = v.x + s.n * g.h * g.w * g.c;
   const std::int32_t y0 = s.oy * g.stride_h - g.pad_top;
   const int all = v.cut.planes * v.cut.plane;
   FewGradient part[together];
+  bool there[together];
   float value[together];
   for (int turn = 0; turn * step < s.steps || turn * producers < all; turn += together) {
     const int from = first + turn * step, x_from = id + turn * producers;
@@ -80,9 +81,9 @@ __device__ void fill(const Chains& v, Array& shared, const Chains::Stage& s, int
 #pragma unroll
       for (int u = 0; u < together; ++u) {
         std::int32_t ox = from + u * step;
-        const bool some = ox < s.steps && k0 + quad < g.k;
         const std::int32_t oy = v.by_pitch.split(ox);
-        part[u].fetch(v.undo, v.saved, sample, few_place(g, v.saved, s.oy + oy, ox), some && ox < g.ow && oy < s.rows);
+        there[u] = ox < g.ow && oy < s.rows;
+        part[u].fetch(sample, v.saved, few_place(g, v.saved, there[u] ? s.oy + oy : s.oy, there[u] ? ox : 0));
       }
     }
 #pragma unroll
@@ -102,7 +103,7 @@ __device__ void fill(const Chains& v, Array& shared, const Chains::Stage& s, int
       for (int u = 0; u < together; ++u) {
         const int i = from + u * step;
         float dz[4];
-        part[u].undone(v.undo, v.saved, dz);
+        part[u].undone(v.saved, v.undo.scale, there[u], dz);
 #pragma unroll
         for (int q = 0; q < 4; ++q)
           if (i < s.steps) shared[dz_at + (quad + q) * v.cut.dz + i] = dz[q];
