@@ -83,29 +83,32 @@ __device__ inline FewPlace few_place(const ConvGeometry& g, Saved saved, std::in
 /// dz of four filters at a position, on its way from memory: what it takes is read first and undone later, so that several positions are
 /// under way.
 struct FewGradient {
-  float gy[4], y[4];
-  uchar4 mask;
+  float gy[4];
+  unsigned kept[4];  // what was saved: y, or the four bytes of the mask in the first word
   std::int32_t position;
 
   __device__ void fetch(const FewSample& sample, Saved saved, const FewPlace& place) {
     position = place.position;
     read_four(sample.gy + place.element, gy);
-    if (saved == Saved::relu) read_four(sample.y + place.element, y);
+    if (saved == Saved::relu) {
+      float y[4];
+      read_four(sample.y + place.element, y);
+#pragma unroll
+      for (int q = 0; q < 4; ++q) kept[q] = __float_as_uint(y[q]);
+    }
     if (saved == Saved::mask || saved == Saved::pooled)
-      mask = *reinterpret_cast<const uchar4*>(sample.mask + place.element);
+      kept[0] = *reinterpret_cast<const unsigned*>(sample.mask + place.element);
   }
   /// 0 where it is not there: then any place was read.
   __device__ void undone(Saved saved, float scale, bool there, float v[4]) const {
 #pragma unroll
     for (int q = 0; q < 4; ++q) {
-      if (saved == Saved::nothing) {
+      if (saved == Saved::nothing)
         v[q] = there ? gy[q] : 0.f;
-      } else if (saved == Saved::relu) {
-        v[q] = there && !(y[q] <= 0.f) ? gy[q] : 0.f;
-      } else {
-        const std::uint8_t byte = q == 0 ? mask.x : q == 1 ? mask.y : q == 2 ? mask.z : mask.w;
-        v[q] = there && byte == position ? gy[q] * scale : 0.f;
-      }
+      else if (saved == Saved::relu)
+        v[q] = there && !(__uint_as_float(kept[q]) <= 0.f) ? gy[q] : 0.f;
+      else
+        v[q] = there && static_cast<std::int32_t>(kept[0] >> 8 * q & 255) == position ? gy[q] * scale : 0.f;
     }
   }
 };

@@ -92,7 +92,7 @@ inline FewCut few_cut(const ConvGeometry& g) {
 
 /// Of the canonical filter gradient: a thread has a row of taps, for a filter. Numbers and sizes of what a block keeps, twice each.
 struct FewChains {
-  static constexpr int numbers = 24000, most_threads = 480, producers = 256, most_taps = 7, ahead = 32;
+  static constexpr int numbers = 24000, most_threads = 512, producers = 256, most_taps = 7, ahead = 32;
   static constexpr int most_items = most_threads - producers - 32;  // rows of taps times filters
   std::int32_t filters = 0, rows = 0;                               // of a block; of a stage
   std::int32_t pitch = 0, plane = 0, dz = 0;  // numbers of a line and of a plane of x, of a filter's dz
