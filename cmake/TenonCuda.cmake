@@ -38,7 +38,7 @@ set(TENON_CUDA_KERNELS
     step_block.cu
     update.cu)
 set(TENON_CUDA_HOST contractions.cpp cublas_product.cpp cudnn_convolution.cpp cudnn_layers.cpp libraries.cpp
-                    libraries_abi_check.cpp library_rows.cpp loops.cpp module.cpp)
+                    libraries_abi_check.cpp library_rows.cpp loops.cpp module.cpp pieces.cpp)
 list(TRANSFORM TENON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/kernels/cuda/)
 list(TRANSFORM TENON_CUDA_HOST PREPEND ${PROJECT_SOURCE_DIR}/kernels/cuda/)
 

@@ -150,7 +150,7 @@ struct DzPart {
 };
 
 template <int taps, int stride>
-__global__ void __launch_bounds__(FewChains::most_threads, 1) few_chains(Chains v) {
+__global__ void __launch_bounds__(FewChains::most_threads, 1) sum_few_chains(Chains v) {
   constexpr int fours = stride == 1 && taps == 3 ? 4 : 2, block = fours * 4;
   constexpr int x_fours = fours + ((taps - 1) / stride + 3) / 4;  // that the taps reach, in each plane
   struct Part {
@@ -280,11 +280,12 @@ void conv2d_few_chains(const Call& call, std::int64_t samples) {
   const dim3 grid(static_cast<unsigned>(view.chunks), static_cast<unsigned>((g.k + filters - 1) / filters));
   const std::int32_t others = bias_warps + producers / 32, idle = v.alone ? (others - 1) / 3 : 0;
   const dim3 block(static_cast<unsigned>((chain_warps + others + idle) * 32));
-  const auto run = [&](auto* kernel) { launch(call, kernel, grid, block, sizeof(ChainsStorage), v); };
-  if (g.stride_w == 1)
-    run(g.kw <= 3 ? few_chains<3, 1> : g.kw <= 5 ? few_chains<5, 1> : few_chains<7, 1>);
-  else
-    run(g.kw <= 3 ? few_chains<3, 2> : g.kw <= 5 ? few_chains<5, 2> : few_chains<7, 2>);
+  // By the width of the filter and the stride.
+  static constexpr void (*kernels[3][2])(Chains) = {{sum_few_chains<3, 1>, sum_few_chains<3, 2>},
+                                                    {sum_few_chains<5, 1>, sum_few_chains<5, 2>},
+                                                    {sum_few_chains<7, 1>, sum_few_chains<7, 2>}};
+  const int width = g.kw <= 3 ? 0 : g.kw <= 5 ? 1 : 2;
+  launch(call, kernels[width][g.stride_w - 1], grid, block, sizeof(ChainsStorage), v);
   if (view.chunks > joined_groups)
     run_join(call, view);
   else if (view.chunks > 1)

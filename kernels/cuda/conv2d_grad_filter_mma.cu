@@ -1,5 +1,5 @@
-// conv2d_grad_filter on tensor cores: behind a pool cell by cell (conv2d_grad_filter_cells.cuh), else its view of conv2d.cuh through
-// the kernels of contraction_mma.cuh.
+// conv2d_grad_filter on tensor cores: few channels in fp32 (conv2d_few_sums.cu, conv2d_few_chains.cu), behind a pool cell by cell
+// (conv2d_grad_filter_cells.cuh), else its view of conv2d.cuh through the kernels of contraction_mma.cuh.
 #include "kernels/cuda/contraction_runs.hpp"
 #include "kernels/cuda/conv2d_grad_filter_cells.cuh"
 

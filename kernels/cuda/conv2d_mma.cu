@@ -1,7 +1,8 @@
-// conv2d on tensor cores: its view of conv2d.cuh through the kernels of contraction_mma.cuh.
+// conv2d on tensor cores: few channels on CUDA cores (conv2d_few.cuh), images whose lines fit in shared memory by bands
+// (conv2d_bands.cuh), else its view of conv2d.cuh through the kernels of contraction_mma.cuh.
 #include "kernels/cuda/contraction_mma.cuh"
 #include "kernels/cuda/contraction_runs.hpp"
-#include "kernels/cuda/conv2d.cuh"
+#include "kernels/cuda/conv2d_bands_problems.cuh"
 #include "kernels/cuda/filter_gradient.hpp"
 
 namespace tenon::cuda {
@@ -11,7 +12,9 @@ template <class Format>
 void forward(const Call& call) {
   const auto& g = state_of<ConvGeometry>(call);
   if (takes_few(g)) return conv2d_few(call);
-  run_mma<Format>(call, forward_view(call, g));
+  const ForwardView view = forward_view(call, g);
+  if (takes_forward_bands(g) && try_bands<Format>(call, forward_problem(g, view))) return;
+  run_mma<Format>(call, view);
 }
 
 }  // namespace
