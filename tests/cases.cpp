@@ -315,6 +315,7 @@ void add_few_channels(List& list) {
   all({.stride = {2, 2}, .epilogue = dropped}, {8, 9, 9, 3}, {1, 1, 3, 8}, "few channels, one tap");
   all({.stride = {1, 2}}, {12, 6, 27, 1}, {4, 6, 1, 8}, "few channels, wide filter");
   all({}, {1, 70, 66, 1}, {3, 3, 1, 4}, "few channels, one image");
+  all({.epilogue = relu}, {300, 4, 5, 1}, {3, 3, 1, 48}, "few channels, many samples");
 }
 
 }  // namespace

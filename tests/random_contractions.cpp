@@ -55,7 +55,11 @@ Case random_conv2d(Draw& d, const Wish& w, op::Kind kind) {
   if (!plain && d.chance(0.25)) o.groups = d.small(2, 4);
   std::int64_t cg = d.extent(o.groups > 1 ? 20 : kh * kw == 1 ? 1100 : 140), kg = d.extent(o.groups > 1 ? 20 : 140);
   std::int64_t n = d.extent(12), h = d.extent(20), wide = d.extent(40);
-  if (o.groups > 1 && d.chance(0.3)) cg = 1;  // depthwise
+  if (o.groups > 1 && d.chance(0.3)) cg = 1;        // depthwise
+  if (o.groups == 1 && !plain && d.chance(0.15)) {  // a first layer
+    cg = d.between(1, 4);
+    kg = 4 * d.between(1, 20);
+  }
   if (w.many && forward) {
     cg = d.beyond(order::k_chunk) / (kh * kw) + 1;
     o.groups = d.chance(0.9) ? 1 : 2;
@@ -65,8 +69,9 @@ Case random_conv2d(Draw& d, const Wish& w, op::Kind kind) {
     wide = d.between(1, 6);
   } else if (w.many && filter_gradient) {
     n = d.beyond(order::sample_group);
-    cg = d.extent(12);
-    kg = d.extent(20);
+    const bool first_layer = d.chance(0.3);
+    cg = first_layer ? d.between(1, 4) : d.extent(12);
+    kg = first_layer ? 4 * d.between(1, 5) : d.extent(20);
     h = d.between(1, 6);
     wide = d.between(1, 8);
     if (d.chance(0.5)) {  // some rows take no fewer

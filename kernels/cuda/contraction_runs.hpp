@@ -27,6 +27,6 @@ void conv2d_grad_filter_fp16(const Call&);
 // Of few channels, where filter_gradient.hpp says that they take a problem: takes_few, takes_few_sums, takes_few_chains.
 void conv2d_few(const Call&);
 void conv2d_few_sums(const Call&);
-void conv2d_few_chains(const Call&);
+void conv2d_few_chains(const Call&, std::int64_t samples);  // of a group
 
 }  // namespace tenon::cuda

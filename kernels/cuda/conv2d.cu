@@ -1,4 +1,4 @@
-// conv2d: its view of conv2d.cuh through the kernels of contraction.cuh.
+// conv2d: few channels by conv2d_few.cu, else its view of conv2d.cuh through the kernels of contraction.cuh.
 #include "kernels/cuda/contraction_runs.hpp"
 #include "kernels/cuda/conv2d.cuh"
 #include "kernels/cuda/filter_gradient.hpp"

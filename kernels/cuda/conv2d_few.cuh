@@ -54,45 +54,61 @@ inline Saved saved_of(const ConvGeometry& g) {
   return static_cast<op::UnaryFn>(g.activation) == op::UnaryFn::relu ? Saved::relu : Saved::nothing;
 }
 
-/// Where the dz of a position lies: the element of gy, less that of the sample, and the position in its window. -1: it has none.
+/// gy and the saved value of a sample, from filter k on.
+struct FewSample {
+  const float* gy;
+  const float* y;
+  const std::uint8_t* mask;
+
+  __device__ FewSample(const ConvGeometry& g, const Undo& undo, std::int64_t n, std::int32_t k) {
+    const std::int64_t first = n * g.ph * g.pw * g.k + k;
+    gy = undo.gy + first;
+    y = static_cast<const float*>(undo.saved) + first;
+    mask = static_cast<const std::uint8_t*>(undo.saved) + first;
+  }
+};
+
+/// Where the dz of a position lies: the element, and the position in its window, -1 where it has none.
 struct FewPlace {
-  std::int32_t element, position;
+  std::uint32_t element;
+  std::int32_t position;
 };
 __device__ inline FewPlace few_place(const ConvGeometry& g, Saved saved, std::int32_t oy, std::int32_t ox) {
-  if (saved != Saved::pooled) return {(oy * g.ow + ox) * g.k, 0};
+  if (saved != Saved::pooled) return {static_cast<std::uint32_t>((oy * g.ow + ox) * g.k), 0};
   const std::int32_t py = oy / 2, px = ox / 2;
-  return {py < g.ph && px < g.pw ? (py * g.pw + px) * g.k : -1, oy % 2 * 2 + ox % 2};
+  if (py >= g.ph || px >= g.pw) return {0, -1};
+  return {static_cast<std::uint32_t>((py * g.pw + px) * g.k), oy % 2 * 2 + ox % 2};
 }
 
 /// dz of four filters at a position, on its way from memory: what it takes is read first and undone later, so that several positions are
 /// under way.
 struct FewGradient {
-  float gy[4], y[4];
-  uchar4 mask;
+  float gy[4];
+  unsigned kept[4];  // what was saved: y, or the four bytes of the mask in the first word
   std::int32_t position;
 
-  __device__ void fetch(const Undo& undo, Saved saved, std::int64_t first, const FewPlace& place, bool there) {
-    const std::int64_t i = first + place.element;
-    there = there && place.element >= 0;
+  __device__ void fetch(const FewSample& sample, Saved saved, const FewPlace& place) {
     position = place.position;
+    read_four(sample.gy + place.element, gy);
+    if (saved == Saved::relu) {
+      float y[4];
+      read_four(sample.y + place.element, y);
 #pragma unroll
-    for (int q = 0; q < 4; ++q) gy[q] = y[q] = 0.f;
-    mask = make_uchar4(0, 0, 0, 0);
-    if (there) read_four(undo.gy + i, gy);
-    if (there && saved == Saved::relu) read_four(static_cast<const float*>(undo.saved) + i, y);
-    if (there && (saved == Saved::mask || saved == Saved::pooled))
-      mask = *reinterpret_cast<const uchar4*>(static_cast<const std::uint8_t*>(undo.saved) + i);
+      for (int q = 0; q < 4; ++q) kept[q] = __float_as_uint(y[q]);
+    }
+    if (saved == Saved::mask || saved == Saved::pooled)
+      kept[0] = *reinterpret_cast<const unsigned*>(sample.mask + place.element);
   }
-  __device__ void undone(const Undo& undo, Saved saved, float v[4]) const {
-    const std::uint8_t bytes[4] = {mask.x, mask.y, mask.z, mask.w};
+  /// 0 where it is not there: then any place was read.
+  __device__ void undone(Saved saved, float scale, bool there, float v[4]) const {
 #pragma unroll
     for (int q = 0; q < 4; ++q) {
       if (saved == Saved::nothing)
-        v[q] = gy[q];
+        v[q] = there ? gy[q] : 0.f;
       else if (saved == Saved::relu)
-        v[q] = y[q] <= 0.f ? 0.f : gy[q];
+        v[q] = there && !(__uint_as_float(kept[q]) <= 0.f) ? gy[q] : 0.f;
       else
-        v[q] = bytes[q] == position ? gy[q] * undo.scale : 0.f;
+        v[q] = there && static_cast<std::int32_t>(kept[0] >> 8 * q & 255) == position ? gy[q] * scale : 0.f;
     }
   }
 };

@@ -9,6 +9,7 @@
 // Shared memory, twice. x: planes by channel and by residue of line and pixel modulo the strides, so that a step of the stride is one
 // number and fours are aligned. dz: by filter, with lines as long as those of x, so that one index goes through a stage from its first
 // position to its last. Positions behind the end of a line have a dz of 0; those of x there are of the next line.
+// Where no order is promised groups are smaller, so that there are enough of them.
 // Error: that of the chains, as on the CPU: the bits are the same.
 #include "kernels/cuda/contraction_runs.hpp"
 #include "kernels/cuda/conv2d_few.cuh"
@@ -24,6 +25,7 @@ struct Chains {
   Undo undo;
   Divider by_pitch, by_plane, by_planes_of_channel, by_stride_w;
   Saved saved;
+  std::int64_t samples;
   std::int32_t bands, rows, items, chain_warps, bias_warps, quads;
   bool alone;  // a single warp has chains: it shares its quarter of the multiprocessor with none
   const float* x;
@@ -58,54 +60,58 @@ struct ChainsStorage {
   Shared<float, FewChains::numbers> v;  // x of both stages, dz of both
 };
 
-/// Brings a stage: `id` is the number of a producer.
+/// Brings a stage: `id` is the number of a producer. Parts of dz and of x are under way together.
 template <class Array>
 __device__ void fill(const Chains& v, Array& shared, const Chains::Stage& s, int x_at, int dz_at, std::int32_t k0,
                      int id) {
   constexpr int together = 4;
   const ConvGeometry& g = v.g;
   // Neighbours have the fours of filters of a position, whose number is a power of two.
-  const int quad = id % v.quads * 4, step = producers / v.quads;
-  const std::int64_t sample = s.n * g.ph * g.pw * g.k + k0 + quad;
-  for (int from = id / v.quads; from < s.steps; from += step * together) {
-    FewGradient part[together];
-#pragma unroll
-    for (int u = 0; u < together; ++u) {
-      std::int32_t ox = from + u * step;
-      const bool some = ox < s.steps && k0 + quad < g.k;
-      const std::int32_t oy = v.by_pitch.split(ox);
-      part[u].fetch(v.undo, v.saved, sample, few_place(g, v.saved, s.oy + oy, ox), some && ox < g.ow && oy < s.rows);
-    }
-#pragma unroll
-    for (int u = 0; u < together; ++u) {
-      const int i = from + u * step;
-      float dz[4];
-      part[u].undone(v.undo, v.saved, dz);
-#pragma unroll
-      for (int q = 0; q < 4; ++q)
-        if (i < s.steps) shared[dz_at + (quad + q) * v.cut.dz + i] = dz[q];
-    }
-  }
-
+  const int quad = id % v.quads * 4, first = id / v.quads, step = producers / v.quads;
+  const FewSample sample(g, v.undo, s.n, k0 + quad < g.k ? k0 + quad : 0);
   const float* image = v.x + s.n * g.h * g.w * g.c;
   const std::int32_t y0 = s.oy * g.stride_h - g.pad_top;
   const int all = v.cut.planes * v.cut.plane;
-  for (int from = id; from < all; from += producers * together) {
-    float value[together];
+  FewGradient part[together];
+  bool there[together];
+  float value[together];
+  for (int turn = 0; turn * step < s.steps || turn * producers < all; turn += together) {
+    const int from = first + turn * step, x_from = id + turn * producers;
+    if (turn * step < s.steps) {
+#pragma unroll
+      for (int u = 0; u < together; ++u) {
+        std::int32_t ox = from + u * step;
+        const std::int32_t oy = v.by_pitch.split(ox);
+        there[u] = ox < g.ow && oy < s.rows;
+        part[u].fetch(sample, v.saved, few_place(g, v.saved, there[u] ? s.oy + oy : s.oy, there[u] ? ox : 0));
+      }
+    }
 #pragma unroll
     for (int u = 0; u < together; ++u) {
-      std::int32_t column = from + u * producers;
+      std::int32_t column = x_from + u * producers;
       const bool some = column < all;
       std::int32_t residue = v.by_plane.split(column);
       const std::int32_t line = v.by_pitch.split(column), c = v.by_planes_of_channel.split(residue);
       const std::int32_t residue_y = v.by_stride_w.split(residue);
       const std::int32_t iy = y0 + line * g.stride_h + residue_y, ix = column * g.stride_w + residue - g.pad_left;
-      const bool there = some && iy >= 0 && iy < g.h && ix >= 0 && ix < g.w;
+      const bool there = some && static_cast<std::uint32_t>(iy) < static_cast<std::uint32_t>(g.h) &&
+                         static_cast<std::uint32_t>(ix) < static_cast<std::uint32_t>(g.w);
       value[u] = there ? image[(iy * g.w + ix) * g.c + c] : 0.f;
+    }
+    if (turn * step < s.steps) {
+#pragma unroll
+      for (int u = 0; u < together; ++u) {
+        const int i = from + u * step;
+        float dz[4];
+        part[u].undone(v.saved, v.undo.scale, there[u], dz);
+#pragma unroll
+        for (int q = 0; q < 4; ++q)
+          if (i < s.steps) shared[dz_at + (quad + q) * v.cut.dz + i] = dz[q];
+      }
     }
 #pragma unroll
     for (int u = 0; u < together; ++u)
-      if (from + u * producers < all) shared[x_at + from + u * producers] = value[u];
+      if (x_from + u * producers < all) shared[x_at + x_from + u * producers] = value[u];
   }
 }
 
@@ -153,10 +159,8 @@ __global__ void __launch_bounds__(FewChains::most_threads, 1) sum_few_chains(Cha
   auto& shared = shared_storage<ChainsStorage>().v;
   const ConvGeometry& g = v.g;
   const int thread = static_cast<int>(threadIdx.x);
-  const std::int64_t group = blockIdx.x, first = group * order::sample_group;
-  const std::int64_t left = g.n - first;
-  const auto stages =
-      static_cast<std::int32_t>(left < order::sample_group ? left : std::int64_t{order::sample_group}) * v.bands;
+  const std::int64_t group = blockIdx.x, first = group * v.samples, left = g.n - first;
+  const std::int32_t stages = static_cast<std::int32_t>(left < v.samples ? left : v.samples) * v.bands;
   const std::int32_t k0 = static_cast<std::int32_t>(blockIdx.y) * v.cut.filters;
   const int x_size = v.cut.planes * v.cut.plane, dz_size = v.cut.filters * v.cut.dz;
 
@@ -238,9 +242,9 @@ __global__ void __launch_bounds__(64) few_chains_join(Chains v, std::int64_t gro
 
 }  // namespace
 
-void conv2d_few_chains(const Call& call) {
+void conv2d_few_chains(const Call& call, std::int64_t samples) {
   const auto& g = state_of<ConvGeometry>(call);
-  const GradFilterView view = grad_filter_view(call, g);
+  const GradFilterView view = grad_filter_view(call, g, samples);
   constexpr std::int64_t wanted_blocks = 100, wanted_steps = 1024;
   const auto blocks = [&](std::int32_t filters) { return view.chunks * ((g.k + filters - 1) / filters); };
   // As many filters as leave enough blocks, and rows of a stage, which take about as long as memory does.
@@ -261,6 +265,7 @@ void conv2d_few_chains(const Call& call) {
            .by_planes_of_channel = Divider(g.stride_h * g.stride_w),
            .by_stride_w = Divider(g.stride_w),
            .saved = saved_of(g),
+           .samples = samples,
            .bands = (g.oh + rows - 1) / rows,
            .rows = static_cast<std::int32_t>(view.rows),
            .items = items,
@@ -276,8 +281,9 @@ void conv2d_few_chains(const Call& call) {
   const std::int32_t others = bias_warps + producers / 32, idle = v.alone ? (others - 1) / 3 : 0;
   const dim3 block(static_cast<unsigned>((chain_warps + others + idle) * 32));
   // By the width of the filter and the stride.
-  static constexpr void (*kernels[3][2])(Chains) = {
-      {sum_few_chains<3, 1>, sum_few_chains<3, 2>}, {sum_few_chains<5, 1>, sum_few_chains<5, 2>}, {sum_few_chains<7, 1>, sum_few_chains<7, 2>}};
+  static constexpr void (*kernels[3][2])(Chains) = {{sum_few_chains<3, 1>, sum_few_chains<3, 2>},
+                                                    {sum_few_chains<5, 1>, sum_few_chains<5, 2>},
+                                                    {sum_few_chains<7, 1>, sum_few_chains<7, 2>}};
   const int width = g.kw <= 3 ? 0 : g.kw <= 5 ? 1 : 2;
   launch(call, kernels[width][g.stride_w - 1], grid, block, sizeof(ChainsStorage), v);
   if (view.chunks > joined_groups)

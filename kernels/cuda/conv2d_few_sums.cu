@@ -73,17 +73,17 @@ __global__ void __launch_bounds__(threads, lines > 1 ? 2 : 1) few_sums(FewSums v
   float sums[most + 1][4] = {};
   for (std::int64_t n = first; n < end; ++n) {
     FewGradient next[together];
-    const std::int64_t sample = n * g.ph * g.pw * g.k + k;
-    const auto fetch = [&](int from) {
+    const FewSample sample(g, v.undo, n, k < g.k ? k : 0);
+    const auto fetch = [&](std::int32_t from) {
 #pragma unroll
       for (int u = 0; u < together; ++u) {
-        const std::int32_t pixel = from + u * slots;
-        FewPlace place{(oy0 * g.ow + pixel) * g.k, 0};
+        const std::int32_t pixel = from + u * slots < pixels ? from + u * slots : 0;
+        FewPlace place{static_cast<std::uint32_t>((oy0 * g.ow + pixel) * g.k), 0};
         if constexpr (saved == Saved::pooled) {
           const std::int32_t oy = v.by_ow.quotient(pixel);
           place = few_place(g, saved, oy0 + oy, pixel - oy * g.ow);
         }
-        next[u].fetch(v.undo, saved, sample, place, pixel < pixels && k < g.k);
+        next[u].fetch(sample, saved, place);
       }
     };
     fetch(slot);
@@ -95,8 +95,9 @@ __global__ void __launch_bounds__(threads, lines > 1 ? 2 : 1) few_sums(FewSums v
       int at[together];
 #pragma unroll
       for (int u = 0; u < together; ++u) {
-        next[u].undone(v.undo, saved, dz[u]);
-        const std::int32_t pixel = from + u * slots < pixels ? from + u * slots : 0;  // dz is 0 behind the last one
+        const bool there = from + u * slots < pixels;
+        next[u].undone(saved, v.undo.scale, there, dz[u]);
+        const std::int32_t pixel = there ? from + u * slots : 0;
         const std::int32_t oy = v.by_ow.quotient(pixel);
         at[u] = oy * v.step_y + (pixel - oy * g.ow) * v.step_x;
       }

@@ -8,7 +8,7 @@ namespace tenon::cuda {
 
 void conv2d_grad_filter_tiled(const Call& call) {
   const auto& g = state_of<ConvGeometry>(call);
-  if (takes_few_chains(g)) return conv2d_few_chains(call);
+  if (takes_few_chains(g)) return conv2d_few_chains(call, order::sample_group);
   const GradFilterView view = grad_filter_view(call, g);
   if (takes_live_terms(g))
     run_grad_filter_live<UsualLiveTile>(call, g, view);

@@ -1,5 +1,5 @@
-// conv2d_grad_filter on tensor cores: behind a pool cell by cell (conv2d_grad_filter_cells.cuh), else its view of conv2d.cuh through
-// the kernels of contraction_mma.cuh.
+// conv2d_grad_filter on tensor cores: few channels in fp32 (conv2d_few_sums.cu, conv2d_few_chains.cu), behind a pool cell by cell
+// (conv2d_grad_filter_cells.cuh), else its view of conv2d.cuh through the kernels of contraction_mma.cuh.
 #include "kernels/cuda/contraction_runs.hpp"
 #include "kernels/cuda/conv2d_grad_filter_cells.cuh"
 
@@ -10,6 +10,7 @@ template <class Format>
 void grad_filter(const Call& call) {
   const auto& g = state_of<ConvGeometry>(call);
   if (takes_few_sums(g)) return conv2d_few_sums(call);
+  if (takes_few_chains(g) && !takes_cells(g)) return conv2d_few_chains(call, chunk_samples(g));
   const GradFilterView view = grad_filter_view(call, g, chunk_samples(g));
   if (takes_cells(g))
     run_grad_filter_cells<Format>(call, g, view);

@@ -20,7 +20,7 @@ struct Divider {
     multiplier = static_cast<std::uint32_t>(((std::uint64_t{1} << shift) + divisor - 1) / divisor);
   }
   [[nodiscard]] __device__ std::int32_t quotient(std::int32_t n) const {
-    return static_cast<std::int32_t>(static_cast<std::uint64_t>(n) * multiplier >> shift);
+    return static_cast<std::int32_t>(std::uint64_t{static_cast<std::uint32_t>(n)} * multiplier >> shift);
   }
   /// quotient(n), and what remains in n.
   __device__ std::int32_t split(std::int32_t& n) const {

@@ -47,8 +47,11 @@ static constexpr std::int32_t few_lines(const ConvGeometry& g, std::int32_t rows
 static constexpr bool few_fit(const ConvGeometry& g, std::int32_t rows, std::int32_t columns) {
   return std::int64_t{few_line(g, columns)} * few_lines(g, rows) <= FewTile::numbers;
 }
+/// Offsets in a sample are of 32 bits, and a grid has 65535 rows.
 static constexpr bool few_channels(const ConvGeometry& g) {
-  return g.groups == 1 && g.c <= FewTile::channels && g.c > 0 && g.n > 0 && g.k > 0 && g.k % 4 == 0 && g.ph > 0 &&
+  constexpr std::int64_t most = std::int64_t{1} << 31;
+  return std::int64_t{g.oh} * g.ow * g.k < most && std::int64_t{g.h} * g.w * g.c < most && g.k < 65536 &&
+         g.groups == 1 && g.c <= FewTile::channels && g.c > 0 && g.n > 0 && g.k > 0 && g.k % 4 == 0 && g.ph > 0 &&
          g.pw > 0 && g.kh * g.kw * g.c <= FewTile::terms;
 }
 /// Columns that a line of quads of pixels computes: whole windows of a pool, or fours of neighbours.
@@ -115,18 +118,20 @@ static constexpr FewChains few_chains(const ConvGeometry& g, std::int32_t filter
 /// True where the canonical filter gradient goes by chains of rows of taps.
 static constexpr bool takes_few_chains(const ConvGeometry& g) {
   return few_channels(g) && takes_few_undo(g) && g.kw <= FewChains::most_taps && g.dilation_w == 1 && g.stride_w <= 2 &&
-         4 * g.kh * g.c <= FewChains::most_items && few_chains(g, 4, 1).fit();
+         4 * g.kh * g.c <= FewChains::most_items && few_fit(g, 1, g.ow) && few_chains(g, 4, 1).fit();
 }
 
 /// Samples that are summed in one chunk: as few as it takes to give every multiprocessor of a large GPU a block or two.
 inline std::int64_t chunk_samples(const ConvGeometry& g) {
   const auto tiles = [](std::int64_t n, std::int64_t tile) { return (n + tile - 1) / tile; };
   const std::int64_t taps = std::int64_t{g.kh} * g.kw, c = g.c / g.groups, k = g.k / g.groups;
+  const bool few = takes_few_chains(g) && !takes_cells(g);
   const std::int64_t blocks =
-      takes_cells(g) ? tiles(taps, CellsTile::taps) * tiles(c, CellsTile::channels) * tiles(k, CellsTile::filters)
-                     : tiles(taps * c, 128) * tiles(k, 64) * g.groups;
+      few              ? tiles(k, 8)
+      : takes_cells(g) ? tiles(taps, CellsTile::taps) * tiles(c, CellsTile::channels) * tiles(k, CellsTile::filters)
+                       : tiles(taps * c, 128) * tiles(k, 64) * g.groups;
   const std::int64_t wanted =
-      std::max<std::int64_t>(1, (takes_cells(g) ? 132 : 256) / std::max<std::int64_t>(1, blocks));
+      std::max<std::int64_t>(1, (few || takes_cells(g) ? 132 : 256) / std::max<std::int64_t>(1, blocks));
   return std::max<std::int64_t>(1, tiles(g.n, wanted));
 }
 
