@@ -1,3 +1,4 @@
+// The ends of pieces, read from the stream that captures and given back to it.
 #include "kernels/cuda/pieces.hpp"
 
 namespace tenon::cuda {

@@ -1,3 +1,4 @@
+// What each operation does with the control block.
 #include "lib/ops/control_use.hpp"
 
 #include "lib/ops/visit.hpp"

@@ -1,3 +1,4 @@
+// Pieces in order, each with all that is done before it begins.
 #include "lib/runtime/recording_order.hpp"
 
 #include <algorithm>
