@@ -9,6 +9,7 @@
 #include "kernels/cuda/contraction_slabs.cuh"
 #include "kernels/cuda/conv2d_grad_filter_cells.cuh"
 #include "kernels/cuda/conv2d_grad_filter_live.cuh"
+#include "kernels/cuda/conv2d_grad_input_live.cuh"
 #include "kernels/cuda/product.cuh"
 #include "tests/support/catch.hpp"
 
@@ -304,6 +305,37 @@ TEST_CASE("the filter gradient by live terms has the bits of the naive loop", "[
     CHECK(gradient.naive() == gradient(order::sample_group, [&](const Call& call, const auto& view) {
             run_grad_filter_live<UsualLiveTile>(call, gradient.g, view);
           }));
+  }
+}
+
+TEST_CASE("the input gradient by live terms has the bits of the naive loop", "[cuda][tiles]") {
+  // Several parts of an image, and one; an odd last row and column, padding, kernels of even extents; more than one block of channels,
+  // of each size; more cells than warps.
+  const ConvGeometry mnist{.n = 2, .h = 26, .w = 26, .c = 32, .kh = 3, .kw = 3, .k = 64};
+  const ConvGeometry padded{.n = 1, .h = 11, .w = 8, .c = 36, .kh = 4, .kw = 5, .k = 7, .pad_top = 2, .pad_left = 3};
+  const ConvGeometry many{.n = 300, .h = 5, .w = 4, .c = 20, .kh = 2, .kw = 1, .k = 100, .pad_top = 1};
+  const ConvGeometry narrow{.n = 3, .h = 7, .w = 37, .c = 8, .kh = 3, .kw = 3, .k = 36};
+  for (const ConvGeometry& geometry : {mnist, padded, many, narrow}) {
+    FilterGradient gradient(geometry);
+    const ConvGeometry& g = gradient.g;
+    REQUIRE(takes_live_input(g));
+    std::vector<float> filter(static_cast<std::size_t>(g.kh * g.kw * g.c * g.k));
+    std::mt19937 rng(17);
+    std::uniform_real_distribution<float> draw(-1.f, 1.f);
+    for (float& f : filter) f = draw(rng);
+    const auto found = [&](const auto& run) {
+      std::vector<float> gx(gradient.x.size(), -1.f);
+      const void* in[] = {gradient.gy.data(), filter.data(), gradient.mask.data()};
+      void* out[] = {gx.data()};
+      Call call;
+      call.in = in;
+      call.out = out;
+      call.state = &g;
+      run(call, grad_input_view(call, g));
+      return gx;
+    };
+    CHECK(found([](const Call& call, const GradInputView& view) { run_naive(call, view); }) ==
+          found([](const Call& call, const GradInputView& view) { run_grad_input_live(call, view); }));
   }
 }
 
