@@ -1,4 +1,4 @@
-// The contractions of contraction.cuh for products: the same views, the same order and so the same bits. What differs is how operands
+// The contractions of contraction.cuh once more: the same views, the same order and so the same bits. What differs is how operands
 // come to the multiplication. A slab is a block's tile of both operands for some terms; several are in shared memory, so that a
 // block asks for thousands of terms at a time and does not wait for memory between any two.
 //
@@ -41,9 +41,22 @@ struct LinesInOrder {
   __device__ static int line(int i) { return i; }
 };
 
+/// Sides that know whether there are lines of ones.
+template <class View_>
+struct SlabSideA : SideA<View_> {
+  using View = View_;
+  static constexpr bool has_ones = View::a_has_ones;
+};
+template <class View_>
+struct SlabSideB : SideB<View_> {
+  using View = View_;
+  static constexpr bool has_ones = View::b_has_ones;
+};
+
 /// One operand of a block.
 template <class Side, class Layout, int threads, int stages, int stage_size>
 class SlabOperand {
+  using Place = typename Side::Place;
   static constexpr int quads = Layout::lines * Layout::depth / 4, units = (quads + threads - 1) / threads;
   static constexpr int words = Layout::lines * Layout::depth / threads;
   static_assert(Layout::lines * Layout::depth % threads == 0);
@@ -54,16 +67,22 @@ class SlabOperand {
         thread_(thread),
         lines_(lines_there<Layout>(side, first_line)),
         first_line_(first_line),
-        by_fours_(side.reading() == (Layout::by_lines ? Reading::four_lines : Reading::four_terms)) {}
+        by_fours_(side.reading() == (Layout::by_lines ? Reading::four_lines : Reading::four_terms)) {
+#pragma unroll
+    for (int u = 0; u < units; ++u) {
+      const int line = quad(u).line;
+      places_[u] = side.place(line < lines_ ? first_line + line : 0);
+    }
+  }
 
   /// Lines of ones are there once and for all.
   template <class Array>
   __device__ void write_ones(Array& shared, int base) const {
-    if constexpr (Side::plain) {
+    if constexpr (Side::has_ones) {
 #pragma unroll 1
       for (int u = 0; u < words; ++u) {
         const TilePart at = single(u);
-        if (at.line >= lines_ || !is_ones(at.line)) continue;
+        if (at.line >= lines_ || !is_ones(place(at))) continue;
         for (int s = 0; s < stages; ++s) shared[base + s * stage_size + Layout::at(at.line, at.word)] = 1.f;
       }
     }
@@ -73,21 +92,22 @@ class SlabOperand {
   /// are 0.
   template <class Array>
   __device__ void copy(Array& shared, int base, int begin, int last) const {
+    const int read = (last - begin + 3) / 4 * 4;  // what lies behind is not
     if (by_fours_) {
 #pragma unroll
       for (int u = 0; u < units; ++u) {
         const TilePart at = quad(u);
-        if (!at.there || (Side::plain && at.line < lines_ && is_ones(at.line))) continue;
-        const bool valid = at.line < lines_ && begin + at.word < last;
-        cp_async_16(shared.at(base + Layout::at(at.line, at.word)), valid ? source(at, begin) : nullptr, valid);
+        if (!at.there || (at.line < lines_ && is_ones(places_[u])) || at.word >= read) continue;
+        const float* from = source(at, places_[u], begin, last);
+        cp_async_16(shared.at(base + Layout::at(at.line, at.word)), from, from != nullptr);
       }
     } else {
 #pragma unroll 2
       for (int u = 0; u < words; ++u) {
         const TilePart at = single(u);
-        if (Side::plain && at.line < lines_ && is_ones(at.line)) continue;
-        const bool valid = at.line < lines_ && begin + at.word < last;
-        cp_async_4(shared.at(base + Layout::at(at.line, at.word)), valid ? source(at, begin) : nullptr, valid);
+        if (at.word >= read || (at.line < lines_ && is_ones(place(at)))) continue;
+        const float* from = source(at, place(at), begin, last);
+        cp_async_4(shared.at(base + Layout::at(at.line, at.word)), from, from != nullptr);
       }
     }
   }
@@ -95,13 +115,16 @@ class SlabOperand {
   /// What it takes to undo an epilogue in the terms from `begin` on, in registers until then.
   __device__ void ask(int begin, int last) {
     if constexpr (!Side::plain) {
-      const Undo& undo = side_.view.undo;
+      const Undo& undo = side_.view.gradient();
+      asked_ = 0;
       if (undo.saved == nullptr || !by_fours_) return;
 #pragma unroll
       for (int u = 0; u < units; ++u) {
         const TilePart at = quad(u);
-        if (!at.there || at.line >= lines_ || begin + at.word >= last) continue;
-        const std::int64_t i = source(at, begin) - undo.gy;
+        const float* from = at.there ? source(at, places_[u], begin, last) : nullptr;
+        if (from == nullptr) continue;
+        const std::int64_t i = from - undo.gy;
+        asked_ |= 1u << u;
         if (undo.mask)
           saved_[u].x = *reinterpret_cast<const unsigned*>(static_cast<const std::uint8_t*>(undo.saved) + i);
         else
@@ -113,13 +136,13 @@ class SlabOperand {
   template <class Array>
   __device__ void undo(Array& shared, int base, int begin, int last) const {
     if constexpr (!Side::plain) {
-      const Undo& undo = side_.view.undo;
+      const Undo& undo = side_.view.gradient();
       if (undo.saved == nullptr) return;
       if (by_fours_) {
 #pragma unroll
         for (int u = 0; u < units; ++u) {
+          if ((asked_ >> u & 1) == 0) continue;
           const TilePart at = quad(u);
-          if (!at.there || at.line >= lines_ || begin + at.word >= last) continue;
           float* here = shared.at(base + Layout::at(at.line, at.word));
           store_4(here, undone(undo, load_4(here), saved_[u]));
         }
@@ -127,8 +150,8 @@ class SlabOperand {
 #pragma unroll 1
         for (int u = 0; u < words; ++u) {
           const TilePart at = single(u);
-          if (at.line < lines_ && begin + at.word < last)
-            shared[base + Layout::at(at.line, at.word)] = undo.at(source(at, begin) - undo.gy, 0);
+          if (const float* from = source(at, place(at), begin, last); from != nullptr)
+            shared[base + Layout::at(at.line, at.word)] = undo.at(from - undo.gy, 0);
         }
       }
     }
@@ -136,10 +159,15 @@ class SlabOperand {
 
  private:
   [[nodiscard]] __device__ TilePart quad(int u) const {
-    if constexpr (Layout::by_lines)
+    if constexpr (Layout::by_lines) {
       return lines_of_word<Layout, threads>(thread_, u);
-    else
+    } else if constexpr (constexpr int across = Layout::depth / 4; threads % across == 0) {
+      // All parts of a thread are the same terms, whose place is found once.
+      const int line = thread_ / across + u * (threads / across);
+      return {Layout::line(line % Layout::lines), thread_ % across * 4, quads % threads == 0 || line < Layout::lines};
+    } else {
       return words_of_line<Layout, 4, threads>(thread_, u);
+    }
   }
   [[nodiscard]] __device__ TilePart single(int u) const {
     const int id = thread_ + u * threads;
@@ -147,9 +175,15 @@ class SlabOperand {
       return {id % Layout::lines, id / Layout::lines, true};
     return words_of_line<Layout, 1, threads>(thread_, u);
   }
-  [[nodiscard]] __device__ bool is_ones(int line) const { return side_.place(first_line_ + line).at < 0; }
-  [[nodiscard]] __device__ const float* source(const TilePart& at, int begin) const {
-    return side_.source(side_.place(first_line_ + at.line), begin + at.word);
+  [[nodiscard]] __device__ Place place(const TilePart& at) const {
+    return side_.place(at.line < lines_ ? first_line_ + at.line : 0);
+  }
+  [[nodiscard]] __device__ static bool is_ones(const Place& p) {
+    if constexpr (Side::has_ones) return Side::View::is_ones(p);
+    return false;
+  }
+  [[nodiscard]] __device__ const float* source(const TilePart& at, const Place& p, int begin, int last) const {
+    return at.line < lines_ && begin + at.word < last ? side_.source(p, begin + at.word) : nullptr;
   }
   __device__ static float4 undone(const Undo& undo, float4 g, uint4 saved) {
     float v[4] = {g.x, g.y, g.z, g.w};
@@ -173,6 +207,8 @@ class SlabOperand {
   int thread_, lines_;
   std::int64_t first_line_;
   bool by_fours_;
+  Place places_[units];
+  unsigned asked_ = 0;  // parts that there are saved values of
   uint4 saved_[Side::plain ? 1 : units];
 };
 
@@ -186,8 +222,8 @@ struct SlabLoads {
   using ALayout = Layout<T::rows, View::a_by_lines, (T::thread_rows >= 4)>;
   using BLayout = Layout<T::columns, View::b_by_lines, true>;
   static constexpr int stage = ALayout::size + BLayout::size;
-  using A = SlabOperand<SideA<View>, ALayout, T::threads, T::stages, stage>;
-  using B = SlabOperand<SideB<View>, BLayout, T::threads, T::stages, stage>;
+  using A = SlabOperand<SlabSideA<View>, ALayout, T::threads, T::stages, stage>;
+  using B = SlabOperand<SlabSideB<View>, BLayout, T::threads, T::stages, stage>;
   Shared<float, T::stages * stage> words;
   static_assert(T::stages * stage * 4 <= 99 * 1024);
 };
@@ -258,7 +294,7 @@ __device__ void multiply_slab(Array& shared, int base, int row, int column, int 
     }
   };
   // Enough in one piece that loads are far ahead of what is done with them.
-  constexpr int together = rows * columns >= 64 ? 4 : rows * columns >= 32 ? 8 : 16;
+  constexpr int together = rows * columns >= 32 ? 4 : 16;
   int term = 0;
   for (; term + together <= terms; term += together) {
 #pragma unroll
@@ -280,8 +316,8 @@ __global__ void __launch_bounds__(T::threads, View::a_plain&& View::b_plain ? T:
   const std::int64_t row0 = static_cast<std::int64_t>(blockIdx.x) * T::rows;
   const std::int64_t column0 = static_cast<std::int64_t>(blockIdx.y) * T::columns;
 
-  typename Loads::A a({view, batch}, thread, row0);
-  typename Loads::B b({view, batch}, thread, column0);
+  typename Loads::A a({{view, batch}}, thread, row0);
+  typename Loads::B b({{view, batch}}, thread, column0);
   a.write_ones(shared, 0);
   b.write_ones(shared, Loads::ALayout::size);
 
@@ -393,10 +429,26 @@ void run_slab_tile(const Call& call, const View& view, bool in_turn) {
 }
 
 using LargeSlabs = SlabTile<128, 128, 8, 8, 16, 4, 1>;
+using SquareSlabs = SlabTile<64, 64, 8, 8, 16, 4, 5>;  // small blocks, of which many go evenly into a GPU
+using ColumnSlabs = SlabTile<128, 32, 8, 4, 32, 3, 3>;
 using MiddleSlabs = SlabTile<64, 64, 8, 4, 32, 3, 3>;
+using WindowSlabs = SlabTile<32, 32, 4, 4, 64, 4, 2>;
 using SmallSlabs = SlabTile<32, 32, 2, 4, 64, 4, 2>;
 using TinySlabs = SlabTile<16, 32, 1, 4, 64, 4, 2>;
 
+/// Tiles of small problems, and of the smallest.
+template <class View>
+void run_small_slabs(const Call& call, const View& view, bool many) {
+  if constexpr (View::windows) {
+    if (view.needs_windows()) return run_slab_tile<WindowSlabs>(call, view, false);
+  }
+  if (many)
+    run_slab_tile<SmallSlabs>(call, view, false);
+  else
+    run_slab_tile<TinySlabs>(call, view, false);
+}
+
+/// The largest tiles that fill a large GPU; the smallest where none does.
 template <class View>
 void run_slabs(const Call& call, const View& view) {
   if (view.rows * view.columns * view.batches == 0) return;
@@ -407,12 +459,14 @@ void run_slabs(const Call& call, const View& view) {
     const bool in_turn = view.chunks > 1 && tiles(128, 128) >= 128;
     run_slab_tile<LargeSlabs>(call, view, in_turn);
     if (in_turn) return;
+  } else if (view.columns > 32 && tiles(64, 64) * view.chunks >= 4 * 132) {
+    run_slab_tile<SquareSlabs>(call, view, false);
   } else if (view.columns > 32 && tiles(64, 64) * view.chunks >= 128) {
     run_slab_tile<MiddleSlabs>(call, view, false);
-  } else if (tiles(32, 32) * view.chunks >= 64) {
-    run_slab_tile<SmallSlabs>(call, view, false);
+  } else if (view.columns <= 32 && tiles(128, 32) * view.chunks >= 2 * 132) {
+    run_slab_tile<ColumnSlabs>(call, view, false);
   } else {
-    run_slab_tile<TinySlabs>(call, view, false);
+    run_small_slabs(call, view, tiles(32, 32) * view.chunks >= 64);
   }
   if (view.chunks > 1) run_join(call, view);
 }

@@ -1,6 +1,7 @@
 // conv2d_grad_filter: behind a pool by live terms (conv2d_grad_filter_live.cuh), else its view of conv2d.cuh through the kernels of
-// contraction.cuh.
+// contraction_slabs.cuh or, behind a pool, contraction.cuh.
 #include "kernels/cuda/contraction_runs.hpp"
+#include "kernels/cuda/contraction_slabs.cuh"
 #include "kernels/cuda/conv2d_grad_filter_live.cuh"
 
 namespace tenon::cuda {
@@ -10,6 +11,8 @@ void conv2d_grad_filter_tiled(const Call& call) {
   const GradFilterView view = grad_filter_view(call, g);
   if (takes_live_terms(g))
     run_grad_filter_live<UsualLiveTile>(call, g, view);
+  else if (!g.pool)
+    run_slabs(call, view);
   else
     run_contraction(call, view);
 }
