@@ -1,4 +1,4 @@
-// The contractions of contraction.cuh for products: the same views, the same order and so the same bits. What differs is how operands
+// The contractions of contraction.cuh once more: the same views, the same order and so the same bits. What differs is how operands
 // come to the multiplication. A slab is a block's tile of both operands for some terms; several are in shared memory, so that a
 // block asks for thousands of terms at a time and does not wait for memory between any two.
 //
@@ -17,6 +17,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/contraction.cuh"
+#include "kernels/cuda/slab_operand.cuh"
 
 namespace tenon::cuda {
 
@@ -32,150 +33,6 @@ struct SlabTile {
   static_assert(across % 8 == 0 && threads % 32 == 0 && thread_columns % 4 == 0 && depth % 8 == 0);
 };
 
-/// Line by line as they come: for threads whose lines are neighbours of those of other lanes.
-template <int lines_, int depth_>
-struct LinesInOrder {
-  static constexpr bool by_lines = false;
-  static constexpr int lines = lines_, depth = depth_, pitch = depth + 4, size = lines * pitch;
-  __device__ static int at(int line, int word) { return line * pitch + word; }
-  __device__ static int line(int i) { return i; }
-};
-
-/// One operand of a block.
-template <class Side, class Layout, int threads, int stages, int stage_size>
-class SlabOperand {
-  static constexpr int quads = Layout::lines * Layout::depth / 4, units = (quads + threads - 1) / threads;
-  static constexpr int words = Layout::lines * Layout::depth / threads;
-  static_assert(Layout::lines * Layout::depth % threads == 0);
-
- public:
-  __device__ SlabOperand(const Side& side, int thread, std::int64_t first_line)
-      : side_(side),
-        thread_(thread),
-        lines_(lines_there<Layout>(side, first_line)),
-        first_line_(first_line),
-        by_fours_(side.reading() == (Layout::by_lines ? Reading::four_lines : Reading::four_terms)) {}
-
-  /// Lines of ones are there once and for all.
-  template <class Array>
-  __device__ void write_ones(Array& shared, int base) const {
-    if constexpr (Side::plain) {
-#pragma unroll 1
-      for (int u = 0; u < words; ++u) {
-        const TilePart at = single(u);
-        if (at.line >= lines_ || !is_ones(at.line)) continue;
-        for (int s = 0; s < stages; ++s) shared[base + s * stage_size + Layout::at(at.line, at.word)] = 1.f;
-      }
-    }
-  }
-
-  /// Starts to copy terms [begin, begin + depth) to shared memory from `base` on. Those behind `last`, and lines that there are not,
-  /// are 0.
-  template <class Array>
-  __device__ void copy(Array& shared, int base, int begin, int last) const {
-    if (by_fours_) {
-#pragma unroll
-      for (int u = 0; u < units; ++u) {
-        const TilePart at = quad(u);
-        if (!at.there || (Side::plain && at.line < lines_ && is_ones(at.line))) continue;
-        const bool valid = at.line < lines_ && begin + at.word < last;
-        cp_async_16(shared.at(base + Layout::at(at.line, at.word)), valid ? source(at, begin) : nullptr, valid);
-      }
-    } else {
-#pragma unroll 2
-      for (int u = 0; u < words; ++u) {
-        const TilePart at = single(u);
-        if (Side::plain && at.line < lines_ && is_ones(at.line)) continue;
-        const bool valid = at.line < lines_ && begin + at.word < last;
-        cp_async_4(shared.at(base + Layout::at(at.line, at.word)), valid ? source(at, begin) : nullptr, valid);
-      }
-    }
-  }
-
-  /// What it takes to undo an epilogue in the terms from `begin` on, in registers until then.
-  __device__ void ask(int begin, int last) {
-    if constexpr (!Side::plain) {
-      const Undo& undo = side_.view.undo;
-      if (undo.saved == nullptr || !by_fours_) return;
-#pragma unroll
-      for (int u = 0; u < units; ++u) {
-        const TilePart at = quad(u);
-        if (!at.there || at.line >= lines_ || begin + at.word >= last) continue;
-        const std::int64_t i = source(at, begin) - undo.gy;
-        if (undo.mask)
-          saved_[u].x = *reinterpret_cast<const unsigned*>(static_cast<const std::uint8_t*>(undo.saved) + i);
-        else
-          saved_[u] = *reinterpret_cast<const uint4*>(static_cast<const float*>(undo.saved) + i);
-      }
-    }
-  }
-  /// Undoes it in what the thread itself copied, which has arrived.
-  template <class Array>
-  __device__ void undo(Array& shared, int base, int begin, int last) const {
-    if constexpr (!Side::plain) {
-      const Undo& undo = side_.view.undo;
-      if (undo.saved == nullptr) return;
-      if (by_fours_) {
-#pragma unroll
-        for (int u = 0; u < units; ++u) {
-          const TilePart at = quad(u);
-          if (!at.there || at.line >= lines_ || begin + at.word >= last) continue;
-          float* here = shared.at(base + Layout::at(at.line, at.word));
-          store_4(here, undone(undo, load_4(here), saved_[u]));
-        }
-      } else {
-#pragma unroll 1
-        for (int u = 0; u < words; ++u) {
-          const TilePart at = single(u);
-          if (at.line < lines_ && begin + at.word < last)
-            shared[base + Layout::at(at.line, at.word)] = undo.at(source(at, begin) - undo.gy, 0);
-        }
-      }
-    }
-  }
-
- private:
-  [[nodiscard]] __device__ TilePart quad(int u) const {
-    if constexpr (Layout::by_lines)
-      return lines_of_word<Layout, threads>(thread_, u);
-    else
-      return words_of_line<Layout, 4, threads>(thread_, u);
-  }
-  [[nodiscard]] __device__ TilePart single(int u) const {
-    const int id = thread_ + u * threads;
-    if (side_.reading() == Reading::lines || side_.reading() == Reading::four_lines)
-      return {id % Layout::lines, id / Layout::lines, true};
-    return words_of_line<Layout, 1, threads>(thread_, u);
-  }
-  [[nodiscard]] __device__ bool is_ones(int line) const { return side_.place(first_line_ + line).at < 0; }
-  [[nodiscard]] __device__ const float* source(const TilePart& at, int begin) const {
-    return side_.source(side_.place(first_line_ + at.line), begin + at.word);
-  }
-  __device__ static float4 undone(const Undo& undo, float4 g, uint4 saved) {
-    float v[4] = {g.x, g.y, g.z, g.w};
-    if (undo.mask) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) v[j] = (saved.x >> (8 * j) & 0xff) == 0 ? v[j] * undo.scale : 0.f;
-    } else {
-      const unsigned bits[4] = {saved.x, saved.y, saved.z, saved.w};
-      if (undo.activation == op::UnaryFn::relu) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) v[j] = __uint_as_float(bits[j]) <= 0.f ? 0.f : v[j];
-      } else {
-#pragma unroll 1
-        for (int j = 0; j < 4; ++j) v[j] = unary_gradient(undo.activation, undo.alpha, v[j], __uint_as_float(bits[j]));
-      }
-    }
-    return make_float4(v[0], v[1], v[2], v[3]);
-  }
-
-  Side side_;
-  int thread_, lines_;
-  std::int64_t first_line_;
-  bool by_fours_;
-  uint4 saved_[Side::plain ? 1 : units];
-};
-
 /// How a tile's operands come to shared memory and lie there.
 template <class T, class View>
 struct SlabLoads {
@@ -186,8 +43,8 @@ struct SlabLoads {
   using ALayout = Layout<T::rows, View::a_by_lines, (T::thread_rows >= 4)>;
   using BLayout = Layout<T::columns, View::b_by_lines, true>;
   static constexpr int stage = ALayout::size + BLayout::size;
-  using A = SlabOperand<SideA<View>, ALayout, T::threads, T::stages, stage>;
-  using B = SlabOperand<SideB<View>, BLayout, T::threads, T::stages, stage>;
+  using A = SlabOperand<SlabSideA<View>, ALayout, T::threads, T::stages, stage>;
+  using B = SlabOperand<SlabSideB<View>, BLayout, T::threads, T::stages, stage>;
   Shared<float, T::stages * stage> words;
   static_assert(T::stages * stage * 4 <= 99 * 1024);
 };
@@ -258,7 +115,7 @@ __device__ void multiply_slab(Array& shared, int base, int row, int column, int 
     }
   };
   // Enough in one piece that loads are far ahead of what is done with them.
-  constexpr int together = rows * columns >= 64 ? 4 : rows * columns >= 32 ? 8 : 16;
+  constexpr int together = rows * columns >= 32 ? 4 : 16;
   int term = 0;
   for (; term + together <= terms; term += together) {
 #pragma unroll
@@ -280,8 +137,8 @@ __global__ void __launch_bounds__(T::threads, View::a_plain&& View::b_plain ? T:
   const std::int64_t row0 = static_cast<std::int64_t>(blockIdx.x) * T::rows;
   const std::int64_t column0 = static_cast<std::int64_t>(blockIdx.y) * T::columns;
 
-  typename Loads::A a({view, batch}, thread, row0);
-  typename Loads::B b({view, batch}, thread, column0);
+  typename Loads::A a({{view, batch}}, thread, row0);
+  typename Loads::B b({{view, batch}}, thread, column0);
   a.write_ones(shared, 0);
   b.write_ones(shared, Loads::ALayout::size);
 
@@ -393,10 +250,26 @@ void run_slab_tile(const Call& call, const View& view, bool in_turn) {
 }
 
 using LargeSlabs = SlabTile<128, 128, 8, 8, 16, 4, 1>;
+using SquareSlabs = SlabTile<64, 64, 8, 8, 16, 4, 4>;  // small blocks, of which many go evenly into a GPU
+using ColumnSlabs = SlabTile<128, 32, 8, 4, 32, 3, 2>;
 using MiddleSlabs = SlabTile<64, 64, 8, 4, 32, 3, 3>;
+using WindowSlabs = SlabTile<32, 32, 4, 4, 64, 4, 2>;
 using SmallSlabs = SlabTile<32, 32, 2, 4, 64, 4, 2>;
 using TinySlabs = SlabTile<16, 32, 1, 4, 64, 4, 2>;
 
+/// Tiles of small problems, and of the smallest.
+template <class View>
+void run_small_slabs(const Call& call, const View& view, bool many) {
+  if constexpr (View::windows) {
+    if (view.needs_windows()) return run_slab_tile<WindowSlabs>(call, view, false);
+  }
+  if (many)
+    run_slab_tile<SmallSlabs>(call, view, false);
+  else
+    run_slab_tile<TinySlabs>(call, view, false);
+}
+
+/// The largest tiles that fill a large GPU; the smallest where none does.
 template <class View>
 void run_slabs(const Call& call, const View& view) {
   if (view.rows * view.columns * view.batches == 0) return;
@@ -407,12 +280,14 @@ void run_slabs(const Call& call, const View& view) {
     const bool in_turn = view.chunks > 1 && tiles(128, 128) >= 128;
     run_slab_tile<LargeSlabs>(call, view, in_turn);
     if (in_turn) return;
+  } else if (view.columns > 32 && tiles(64, 64) * view.chunks >= 4 * 132) {
+    run_slab_tile<SquareSlabs>(call, view, false);
   } else if (view.columns > 32 && tiles(64, 64) * view.chunks >= 128) {
     run_slab_tile<MiddleSlabs>(call, view, false);
-  } else if (tiles(32, 32) * view.chunks >= 64) {
-    run_slab_tile<SmallSlabs>(call, view, false);
+  } else if (view.columns <= 32 && tiles(128, 32) * view.chunks >= 2 * 132) {
+    run_slab_tile<ColumnSlabs>(call, view, false);
   } else {
-    run_slab_tile<TinySlabs>(call, view, false);
+    run_small_slabs(call, view, tiles(32, 32) * view.chunks >= 64);
   }
   if (view.chunks > 1) run_join(call, view);
 }

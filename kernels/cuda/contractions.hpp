@@ -16,7 +16,7 @@ struct Contractions {
   RunFn conv2d_grad_filter;  // ConvGeometry
 };
 
-/// contract_mma with operands in fp16, bf16 and tf32, contract_tiled, and contract_naive to compare with.
+/// Tensor cores with operands in fp16, bf16 and tf32, the FMAs of fp32, and contract_naive to compare with.
 extern const Contractions fp16_contractions, bf16_contractions, tf32_contractions, tiled_contractions,
     naive_contractions;
 

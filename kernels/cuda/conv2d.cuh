@@ -49,6 +49,11 @@ struct ConvGradient {
     const std::int64_t i = find(g, n, oy, ox, k, position);
     if (i >= 0) undo.four(i, position, v);
   }
+  /// Where the gradient of a position lies; for problems without a pool.
+  [[nodiscard]] __device__ const float* source(const ConvGeometry& g, std::int64_t n, std::int32_t oy, std::int32_t ox,
+                                               std::int32_t k) const {
+    return undo.gy + ((n * g.ph + oy) * g.pw + ox) * g.k + k;
+  }
 
  private:
   /// The element of gy, and where the position lies in its window; -1: an odd last row or column is not pooled.
@@ -71,6 +76,7 @@ inline ConvGradient conv_gradient(const ConvGeometry& g, const Call& call) {
 
 struct ForwardView {
   static constexpr bool a_by_lines = false, b_by_lines = true, a_plain = true, b_plain = true;
+  static constexpr bool a_has_ones = false, b_has_ones = false, windows = true;
   struct Row {
     const float* image;
     std::int32_t iy, ix;  // of the window's first tap
@@ -88,6 +94,8 @@ struct ForwardView {
   [[nodiscard]] __device__ std::int64_t first_term(std::int64_t chunk) const {
     return chunk == chunks ? terms : chunk * order::k_chunk;
   }
+  /// Four rows are a window.
+  [[nodiscard]] bool needs_windows() const { return e.g.pool; }
   [[nodiscard]] __device__ Row row(std::int64_t batch, std::int64_t i) const {
     auto rest = static_cast<std::int32_t>(i < rows ? i : 0), position = 0;
     if (e.g.pool) {
@@ -154,6 +162,7 @@ inline ForwardView forward_view(const Call& call, const ConvGeometry& g) {
 
 struct GradInputView {
   static constexpr bool a_by_lines = false, b_by_lines = false, a_plain = false, b_plain = true;
+  static constexpr bool a_has_ones = false, b_has_ones = false, windows = false;
   struct Row {
     std::int32_t n, y, x;  // in the padded image
     std::int32_t k;        // first channel of the group
@@ -190,6 +199,11 @@ struct GradInputView {
     oy = e.by_stride_h.split(y);
     ox = e.by_stride_w.split(x);
     return y == 0 && x == 0 && oy < e.g.oh && ox < e.g.ow;
+  }
+  [[nodiscard]] __device__ const Undo& gradient() const { return dz.undo; }
+  [[nodiscard]] __device__ const float* a_source(const Row& r, std::int64_t t) const {
+    std::int32_t oy = 0, ox = 0, k = 0;
+    return find(r, t, oy, ox, k) ? dz.source(e.g, r.n, oy, ox, k) : nullptr;
   }
   [[nodiscard]] __device__ float a(const Row& r, std::int64_t t) const {
     std::int32_t oy = 0, ox = 0, k = 0;
@@ -232,6 +246,7 @@ inline GradInputView grad_input_view(const Call& call, const ConvGeometry& g) {
 
 struct GradFilterView {
   static constexpr bool a_by_lines = true, b_by_lines = true, a_plain = true, b_plain = false;
+  static constexpr bool a_has_ones = true, b_has_ones = false, windows = false;
   struct Row {
     std::int32_t y, x;  // of the tap, from the window's corner in the image
     std::int32_t c;     // -1: the row of ones
@@ -268,6 +283,12 @@ struct GradFilterView {
   __device__ std::int32_t split(std::int32_t& ox, std::int32_t& oy) const {
     oy = e.by_ow.split(ox);
     return e.by_oh.split(oy);
+  }
+  [[nodiscard]] __device__ static bool is_ones(const Row& r) { return r.c < 0; }
+  [[nodiscard]] __device__ const Undo& gradient() const { return dz.undo; }
+  /// Without a pool.
+  [[nodiscard]] __device__ const float* b_source(const Column& c, std::int64_t t) const {
+    return dz.undo.gy + t * e.g.k + c.k;
   }
   /// Where a term of a tap lies in the images; null outside.
   [[nodiscard]] __device__ const float* a_source(const Row& r, std::int64_t t) const {

@@ -1,6 +1,7 @@
 // conv2d_grad_filter: few channels by chains (conv2d_few_chains.cu), behind a pool by live terms (conv2d_grad_filter_live.cuh), else
-// its view of conv2d.cuh through the kernels of contraction.cuh.
+// its view of conv2d.cuh through the kernels of contraction_slabs.cuh or, behind a pool, contraction.cuh.
 #include "kernels/cuda/contraction_runs.hpp"
+#include "kernels/cuda/contraction_slabs.cuh"
 #include "kernels/cuda/conv2d_grad_filter_live.cuh"
 #include "kernels/cuda/filter_gradient.hpp"
 
@@ -12,6 +13,8 @@ void conv2d_grad_filter_tiled(const Call& call) {
   const GradFilterView view = grad_filter_view(call, g);
   if (takes_live_terms(g))
     run_grad_filter_live<UsualLiveTile>(call, g, view);
+  else if (!g.pool)
+    run_slabs(call, view);
   else
     run_contraction(call, view);
 }

@@ -12,6 +12,8 @@ template <GradientOperand dz>
 struct ProductView {
   static constexpr bool a_by_lines = dz == GradientOperand::b, b_by_lines = dz != GradientOperand::a;
   static constexpr bool a_plain = dz != GradientOperand::a, b_plain = dz != GradientOperand::b;
+  static constexpr bool a_has_ones = dz == GradientOperand::b, b_has_ones = dz == GradientOperand::a;
+  static constexpr bool windows = false;
   struct Row {
     std::int64_t at;  // -1: the row of ones
   };
@@ -42,6 +44,8 @@ struct ProductView {
     if (dz == GradientOperand::a && c.at < 0) return 1.f;
     return *b_source(c, t);
   }
+  [[nodiscard]] __device__ static bool is_ones(Row r) { return r.at < 0; }
+  [[nodiscard]] __device__ const Undo& gradient() const { return undo; }
   __device__ void a_four(Row r, std::int64_t t, float v[4]) const {
     if constexpr (dz == GradientOperand::a) {
       undo.four(r.at + t * g.a_col, 0, v);
