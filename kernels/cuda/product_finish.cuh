@@ -5,12 +5,6 @@
 
 namespace tenon::cuda {
 
-/// The first `count` of four numbers, to anywhere.
-__device__ inline void write_some(float* to, const float v[4], std::int64_t count) {
-#pragma unroll
-  for (int j = 0; j < 4; ++j)
-    if (j < count) to[j] = v[j];
-}
 /// What dropout draws from, and the epilogue with that and without the bias, which the sums have already.
 template <class View>
 __device__ Control read_control(const View& view) {

@@ -43,7 +43,7 @@ struct ProductTile {
 /// Those to choose from. A stage of a gradient has saved values in it, so that there is room for fewer of them in 99 KiB.
 template <class Format, bool gradient>
 struct ProductTileSizes {
-  using Wide = ProductTile<Format, 64, 32, 1, false, gradient ? 3 : 4, gradient ? 3 : 2>;
+  using Wide = ProductTile<Format, 64, 32, 1, false, gradient ? 3 : 4, 3>;
   using Deep = ProductTile<Format, 64, 32, 2, false, gradient ? 3 : 5, 1>;
   using Middle = ProductTile<Format, 32, 32, 4, true, gradient ? 3 : 4, 3>;
   using Small = ProductTile<Format, 16, 16, 8, true, gradient ? 3 : 4, 2>;
@@ -147,14 +147,9 @@ __global__ void __launch_bounds__(T::threads, T::blocks) multiply_tiles(ProductV
   const int end_row = thread / line_quads, end_column = thread % line_quads * 4;
   const Control control = read_control(view);
   const Epilogue tail = tail_of(view, control);
-  float bias[2][4] = {};
+  float bias[4] = {};
   if constexpr (dz == GradientOperand::none) {
-    if constexpr (T::split == 1) {
-      read_bias(view, column0 + my_column + lane % 4 * 4, bias[0]);
-      read_bias(view, column0 + my_column + lane % 4 * 4 + 16, bias[1]);
-    } else if (run.partial == nullptr) {
-      read_bias(view, column0 + end_column, bias[0]);
-    }
+    if (run.partial == nullptr) read_bias(view, column0 + end_column, bias);
   }
 
   const ProductGeometry& g = view.g;
@@ -216,13 +211,11 @@ __global__ void __launch_bounds__(T::threads, T::blocks) multiply_tiles(ProductV
 
   // Sums meet in shared memory: those of the warps where the stages were, those of the bias behind them.
   float* const my_sums = T::own ? ring : memory + share * T::share;
-  if constexpr (T::split > 1) {
-    if constexpr (T::own)
-      __syncwarp();
-    else
-      __syncthreads();
-    store_sums<T>(my_sums + my_row * T::share_pitch + my_column, lane, sums);
-  }
+  if constexpr (T::own)
+    __syncwarp();
+  else
+    __syncthreads();
+  store_sums<T>(my_sums + my_row * T::share_pitch + my_column, lane, sums);
   // Of the bias, threads that are so many apart have the same lines, fours or single ones.
   const int apart = gradient.by_fours() ? T::size / 4 : T::size;
   if (adds_bias) {
@@ -235,7 +228,7 @@ __global__ void __launch_bounds__(T::threads, T::blocks) multiply_tiles(ProductV
     else if (lane < apart)
       store_1(to + thread % apart, bias_sums[0]);
   }
-  if (T::split > 1 || adds_bias) __syncthreads();
+  __syncthreads();
   const std::int64_t part_number = blockIdx.y, parts = gridDim.y;
   if (adds_bias && thread < gradient.lines) {
     float total = 0.f;
@@ -250,52 +243,28 @@ __global__ void __launch_bounds__(T::threads, T::blocks) multiply_tiles(ProductV
       run.partial[parts * view.g.m * view.g.n + part_number * lines + line] = total;
   }
 
-  if constexpr (T::split == 1) {
+  const auto finish = [&](int r) {
+    const float* const from = memory + r * T::share_pitch + end_column;
+    float v[4] = {};
 #pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      Quad z;
-#pragma unroll
-      for (int r = 0; r < 4; ++r)
-#pragma unroll
-        for (int j = 0; j < 4; ++j) z.sum[r][j] = sums[r / 2][j][r % 2 * 2 + e];
-      const std::int64_t row = row0 + my_row + Stage::first(lane / 4);
-      const std::int64_t column = column0 + my_column + lane % 4 * 4 + 16 * e;
-      if constexpr (dz == GradientOperand::none) {
-#pragma unroll
-        for (int r = 0; r < 4; ++r)
-#pragma unroll
-          for (int j = 0; j < 4; ++j)
-            if (view.epilogue.bias != nullptr) z.sum[r][j] += bias[e][j];
-        if (column < view.g.n) tail.finish(row, view.g.m, column, view.g.n, z);
-      } else {
-        float* const to = view.y + row * g.n + column;
-        const std::int64_t rows = column < g.n ? g.m - row : 0;
-#pragma unroll
-        for (int r = 0; r < 4; ++r) {
-          if (r >= rows) continue;
-          if (g.n % 4 == 0)
-            *reinterpret_cast<float4*>(to + r * g.n) = make_float4(z.sum[r][0], z.sum[r][1], z.sum[r][2], z.sum[r][3]);
-          else
-            write_some(to + r * g.n, z.sum[r], g.n - column);
-        }
-      }
+    for (int s = 0; s < T::split; ++s) {
+      const float4 q = load_4(from + s * (T::own ? run.ring * run.stage : T::share));
+      v[0] += q.x, v[1] += q.y, v[2] += q.z, v[3] += q.w;
     }
+    const std::int64_t row = row0 + r, column = column0 + end_column;
+    if (run.partial == nullptr)
+      finish_product_line(view, tail, bias, row, column, v);
+    else if (row < g.m && column < g.n)
+      write_four(run.partial, (part_number * g.m + row) * g.n + column, v, g.n - column);
+  };
+  // Epilogues are long, so that there is one copy of them.
+  if constexpr (dz == GradientOperand::none) {
+#pragma unroll 1
+    for (int r = end_row; r < T::size; r += quad_rows) finish(r);
   } else {
 #pragma unroll
-    for (int r = end_row; r < T::size; r += quad_rows) {
-      const float* const from = memory + r * T::share_pitch + end_column;
-      float v[4] = {};
-#pragma unroll
-      for (int s = 0; s < T::split; ++s) {
-        const float4 q = load_4(from + s * (T::own ? run.ring * run.stage : T::share));
-        v[0] += q.x, v[1] += q.y, v[2] += q.z, v[3] += q.w;
-      }
-      const std::int64_t row = row0 + r, column = column0 + end_column;
-      if (run.partial == nullptr)
-        finish_product_line(view, tail, bias[0], row, column, v);
-      else if (row < view.g.m && column < view.g.n)
-        write_four(run.partial, (part_number * view.g.m + row) * view.g.n + column, v, view.g.n - column);
-    }
+    for (int i = 0; i < (T::size + quad_rows - 1) / quad_rows; ++i)
+      if (T::size >= quad_rows || end_row < T::size) finish(end_row + i * quad_rows);
   }
 }
 
@@ -313,7 +282,7 @@ void run_product_tile(const Call& call, const ProductView<dz>& view, const Produ
   run.ring = static_cast<int>(numbers < 1 ? 1 : numbers > T::stages ? T::stages : numbers);
   run.stage = 2 * Stage::size + (dz == GradientOperand::none ? 0 : saved_words<Stage>(view.undo, dz_fours));
   run.bias_at = (T::own ? T::warps : 1) * run.ring * run.stage;
-  if (!T::own && T::split > 1 && run.bias_at < T::split * T::share) run.bias_at = T::split * T::share;
+  if (!T::own && run.bias_at < T::split * T::share) run.bias_at = T::split * T::share;
   // The lines of dz are neighbours where its terms are rows, whatever its extents; then they are what a thread adds up.
   run.a_by_lines = g.a_row == 1 && (g.a_col != 1 || (bias && dz == GradientOperand::a));
   run.bias = bias;
