@@ -55,6 +55,9 @@ cuda_emulated_test(cuda_rows_emulated "[rows][tenon]")
 cuda_emulated_test(cuda_naive_emulated "[rows][naive]")
 cuda_emulated_test(cuda_train_emulated "[train]")
 cuda_emulated_test(cuda_programs_emulated "[cuda]~[rows]~[train]")
+# A schedule shuffles blocks and threads, and what is recorded.
+cuda_emulated_test(cuda_order_reverse "[order],[resident]" TENON_CUDA_SCHEDULE=reverse)
+cuda_emulated_test(cuda_order_random "[order],[resident]" TENON_CUDA_SCHEDULE=random:11)
 
 if(TENON_BUILD_BENCH AND Python3_FOUND)
   add_test(NAME bench_on_device COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tests/bench_on_device_test.py

@@ -71,10 +71,11 @@ Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
 Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
   const ConvGeometry g = conv_geometry(p);
+  const bool few = !row.canonical && takes_few_sums(g);
   const std::int64_t samples = row.canonical ? order::sample_group : chunk_samples(g);
   return bind_contraction(row, contractions(row).conv2d_grad_filter, g,
                           {g.groups, std::int64_t{g.kh} * g.kw * (g.c / g.groups) + (g.bias ? 1 : 0), g.k / g.groups,
-                           g.n * g.oh * g.ow, order::chunks(g.n, samples)});
+                           g.n * g.oh * g.ow, few ? few_cut(g).chunks(g.n) : order::chunks(g.n, samples)});
 }
 
 }  // namespace

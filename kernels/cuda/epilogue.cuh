@@ -38,9 +38,10 @@ struct Epilogue {
   std::uint8_t* mask;  // likewise; null: none
   const Control* control;
 
-  /// Rows [row, row + 4) of the product, columns [column, column + 4) of y, as far as there are `rows` and `columns_end`.
+  /// Rows [row, row + 4) of the product, columns [column, column + 4) of y, as far as there are `rows` and `columns_end`. Without
+  /// a pool the four rows may lie `apart`.
   __device__ void finish(std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns_end,
-                         const Quad& z) const {
+                         const Quad& z, std::int64_t apart = 1) const {
     Quad v;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
@@ -68,7 +69,7 @@ struct Epilogue {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       std::uint8_t bytes[4] = {};
-      if (row + i < rows) finish_line(row + i, column, columns_end, v.sum[i], bytes);
+      if (row + i * apart < rows) finish_line(row + i * apart, column, columns_end, v.sum[i], bytes);
     }
   }
   /// One row of four columns, without a pool, whose sums have their bias already.

@@ -99,6 +99,8 @@ __device__ __forceinline__ float4 load_4(const float* shared) { return *reinterp
 __device__ __forceinline__ void store_4(float* shared, float4 v) { *reinterpret_cast<float4*>(shared) = v; }
 __device__ __forceinline__ uint4 load_4(const unsigned* shared) { return *reinterpret_cast<const uint4*>(shared); }
 __device__ __forceinline__ void store_4(unsigned* shared, uint4 v) { *reinterpret_cast<uint4*>(shared) = v; }
+/// Two, aligned to 8.
+__device__ __forceinline__ void store_2(unsigned* shared, uint2 v) { *reinterpret_cast<uint2*>(shared) = v; }
 
 /// Two of them, aligned to 8, and one: where shared memory is no array of elements.
 __device__ __forceinline__ float2 load_2(const float* shared) { return *reinterpret_cast<const float2*>(shared); }

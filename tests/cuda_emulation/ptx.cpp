@@ -157,10 +157,11 @@ void load_some(void* to, const void* shared, std::size_t bytes, const Site& wher
   for (std::size_t i = 0; i < bytes; i += 4) touch(Access::read, *running, from + i, 4, -1, where);
   std::memcpy(to, shared, bytes);
 }
-void store_one(void* shared, const void* from, const Site& where) {
-  check_shared("store_1", shared, where, 4);
-  touch(Access::write, *running, shared, 4, -1, where);
-  std::memcpy(shared, from, 4);
+void store_some(void* shared, const void* from, std::size_t bytes, const Site& where) {
+  check_shared(bytes == 4 ? "store_1" : "store_2", shared, where, static_cast<int>(bytes));
+  auto* to = static_cast<unsigned char*>(shared);
+  for (std::size_t i = 0; i < bytes; i += 4) touch(Access::write, *running, to + i, 4, -1, where);
+  std::memcpy(shared, from, bytes);
 }
 
 }  // namespace tenon::cuda::emulation

@@ -18,7 +18,7 @@ void load_four(void* to, const void* shared, const Site&);
 void store_four(void* shared, const void* from, const Site&);
 /// 4 or 8 bytes.
 void load_some(void* to, const void* shared, std::size_t bytes, const Site&);
-void store_one(void* shared, const void* from, const Site&);
+void store_some(void* shared, const void* from, std::size_t bytes, const Site&);
 /// One number of 16 bits, as fp32.
 float widened_bf16(unsigned bits);
 float widened_f16(unsigned bits);
@@ -77,6 +77,7 @@ inline uint4 load_4(const unsigned* shared, TENON_SITE) {
 }
 inline void store_4(float* shared, float4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
 inline void store_4(unsigned* shared, uint4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
+inline void store_2(unsigned* shared, uint2 v, TENON_SITE) { emulation::store_some(shared, &v, sizeof v, where); }
 inline float2 load_2(const float* shared, TENON_SITE) {
   float2 v;
   emulation::load_some(&v, shared, sizeof v, where);
@@ -87,7 +88,7 @@ inline float load_1(const float* shared, TENON_SITE) {
   emulation::load_some(&v, shared, sizeof v, where);
   return v;
 }
-inline void store_1(float* shared, float v, TENON_SITE) { emulation::store_one(shared, &v, where); }
+inline void store_1(float* shared, float v, TENON_SITE) { emulation::store_some(shared, &v, sizeof v, where); }
 
 unsigned to_tf32(float);
 unsigned pack_bf16x2(float low, float high);

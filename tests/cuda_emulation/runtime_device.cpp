@@ -66,7 +66,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   return api("cudaDeviceGetAttribute", std::to_string(attribute) + ", " + std::to_string(device), [&](Runtime&) {
     if (device != 0) return cudaErrorInvalidDevice;
     // One made-up GPU: 1 GHz, and memory of 2 GHz behind 64 bits.
-    *value = attribute == cudaDevAttrClockRate ? 1000000 : attribute == cudaDevAttrMemoryClockRate ? 2000000 : 64;
+    *value = attribute == cudaDevAttrClockRate                      ? 1000000
+             : attribute == cudaDevAttrMemoryClockRate              ? 2000000
+             : attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? static_cast<int>(max_shared)
+                                                                    : 64;
     return cudaSuccess;
   });
 }
