@@ -92,6 +92,12 @@ void add_epilogues(List& list) {
     list.add(form::matmul_grad_a(product, 4, 3, 5), note);
     list.add(form::matmul_grad_b(product, 4, 3, 5), note);
   }
+  for (const float dropout : {0.f, 0.4f}) {
+    const op::MatMul product{.epilogue = {.bias = true, .activation = UnaryFn::relu, .dropout = dropout, .site = 3}};
+    list.add(form::matmul(product, 8, 12, 20), "by fours");
+    list.add(form::matmul_grad_a(product, 8, 12, 20), "by fours");
+    list.add(form::matmul_grad_b(product, 8, 12, 20), "by fours");
+  }
 }
 
 void add_matmul(List& list) {

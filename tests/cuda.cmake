@@ -34,6 +34,9 @@ tenon_emulated(cuda_emulation_test)
 tenon_test(cuda_tiles_test cuda_tiles_test.cpp cuda_exact_test.cpp $<TARGET_OBJECTS:tenon_emulation> LABELS cuda)
 tenon_emulated(cuda_tiles_test)
 
+tenon_test(cuda_product_tiles_test cuda_product_tiles_test.cpp $<TARGET_OBJECTS:tenon_emulation> LABELS cuda)
+tenon_emulated(cuda_product_tiles_test)
+
 # The module's side of the interface.
 tenon_test(cuda_module_test cuda_module_test.cpp $<TARGET_OBJECTS:tenon_cuda_emulated> $<TARGET_OBJECTS:tenon_emulation>
            LABELS cuda)

@@ -105,6 +105,12 @@ Case random_matmul(Draw& d, const Wish& w, op::Kind kind) {
   std::int64_t& chunked = kind == op::kind_of<op::MatMul> ? k : kind == op::kind_of<op::MatMulGradA> ? n : m;
   if (kind != op::kind_of<op::MatMul>) std::swap(chunked, k);  // those see the long extents
   if (w.many) chunked = d.beyond(order::k_chunk);
+  if (w.many && d.chance(0.3)) {  // few sums of many terms, which are cut in parts on a GPU
+    m = d.between(1, 70);
+    n = d.between(1, 70);
+    k = d.between(1, 70);
+    chunked = d.between(4000, 9000);
+  }
   op::MatMul o{.transpose_a = d.chance(0.3), .transpose_b = d.chance(0.3)};
   o.epilogue = epilogue(d, w, false, kind != op::kind_of<op::MatMul>);
   if (kind == op::kind_of<op::MatMul>) return form::matmul(o, m, n, k);

@@ -80,8 +80,13 @@ struct Epilogue {
 #pragma unroll
     for (int j = 0; j < 4; ++j) v[j] = relu ? pointwise::Relu<math::Scalar>::value(sum[j]) : sum[j];
     if (activation != op::UnaryFn::identity && !relu) {
+      // One copy of functions that take many instructions.
+#pragma unroll 1
+      for (int i = 0; i < 4; ++i) {
+        const float x = unary_value(activation, alpha, i == 0 ? v[0] : i == 1 ? v[1] : i == 2 ? v[2] : v[3]);
 #pragma unroll
-      for (int j = 0; j < 4; ++j) v[j] = unary_value(activation, alpha, v[j]);
+        for (int j = 0; j < 4; ++j) v[j] = i == j ? x : v[j];
+      }
     }
     finish_line(row, column, columns_end, v, bytes);
   }

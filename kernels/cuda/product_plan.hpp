@@ -25,7 +25,7 @@ inline ProductPlan product_plan(std::int64_t m, std::int64_t n, std::int64_t k) 
   constexpr std::int64_t multiprocessors = 132, least_part = 256;
   const auto ceil = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   const auto tiles = [&](std::int64_t size) { return ceil(m, size) * ceil(n, size); };
-  if (n > 64 && k >= 256 && tiles(128) >= 128) return {ProductTiles::large, 1, k};
+  if (m > 64 && n > 64 && k >= 256 && tiles(128) >= 128) return {ProductTiles::large, 1, k};
   // Nanoseconds, for blocks of so many rows and columns that go through so many terms.
   const auto estimate = [&](std::int64_t size, std::int64_t blocks, std::int64_t terms) {
     const double rate = std::clamp(50. * multiprocessors / static_cast<double>(blocks), 50., 90.);

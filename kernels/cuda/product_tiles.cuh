@@ -16,7 +16,8 @@
 // 2^-14; sums as those of fp32 in any order. The bias gradient: that of sums in fp32.
 #pragma once
 #include "kernels/cuda/contraction_mma.cuh"
-#include "kernels/cuda/product.cuh"
+#include "kernels/cuda/divider.cuh"
+#include "kernels/cuda/product_finish.cuh"
 #include "kernels/cuda/product_plan.hpp"
 #include "kernels/cuda/product_stage.cuh"
 
@@ -34,7 +35,7 @@ struct ProductTile {
   static constexpr int depth = own ? 16 : 32;      // terms of a stage
   static constexpr int turns = own ? 1 : depth / 16 / split;
   static constexpr int step = own ? depth * split : depth;  // terms of all stages of one number
-  using Stage = RawStage<size, warp_size, depth>;
+  using Stage = RawStage<size, warp_size, depth, team>;
   static constexpr int share_pitch = size + 4, share = size * share_pitch;  // sums in shared memory
   static_assert(!own || across == 1);
   static_assert(!own || share <= 2 * Stage::size);  // they take the place of the warp's first stage
@@ -42,7 +43,7 @@ struct ProductTile {
 /// Those to choose from. A stage of a gradient has saved values in it, so that there is room for fewer of them in 99 KiB.
 template <class Format, bool gradient>
 struct ProductTileSizes {
-  using Wide = ProductTile<Format, 64, 32, 1, false, gradient ? 3 : 4, gradient ? 3 : 2>;
+  using Wide = ProductTile<Format, 64, 32, 1, false, gradient ? 3 : 4, 3>;
   using Deep = ProductTile<Format, 64, 32, 2, false, gradient ? 3 : 5, 1>;
   using Middle = ProductTile<Format, 32, 32, 4, true, gradient ? 3 : 4, 3>;
   using Small = ProductTile<Format, 16, 16, 8, true, gradient ? 3 : 4, 2>;
@@ -50,94 +51,41 @@ struct ProductTileSizes {
 
 /// What a launch knows besides the view. Counts of shared memory in words.
 struct ProductRun {
-  int row_tiles, part_terms;
+  Divider row_tiles;
+  int part_terms;
   int ring, stage;  // stages, and words of one
   int bias_at;      // where the sums of the bias begin
   bool a_by_lines, bias;
   float* partial;  // sums of the parts; null: there is one
 };
 
+__device__ inline RawSaved saved_of(const Undo& undo, std::int64_t first) {
+  const bool any = undo.saved != nullptr, mask = any && undo.mask;
+  return {any,
+          mask,
+          undo.activation == op::UnaryFn::relu,
+          undo.activation,
+          undo.alpha,
+          undo.scale,
+          static_cast<const char*>(undo.saved) + first * (mask ? 1 : 4)};
+}
+
 struct RawMemory {
   Shared<float, 4> words;  // of as many as the launch says
 };
 
-template <GradientOperand dz>
-__device__ RawSource source_a(const ProductView<dz>& v, const ProductRun& run, std::int64_t first, int size) {
-  const float* data = dz == GradientOperand::a ? v.undo.gy : v.a_data;
-  const bool fours = v.a_reading == Reading::four_lines || v.a_reading == Reading::four_terms;
-  const std::int64_t left = v.g.m - first;
-  return {data + first * v.g.a_row, v.g.a_row, v.g.a_col, left < size ? static_cast<int>(left) : size,
-          run.a_by_lines,           fours};
-}
-template <GradientOperand dz>
-__device__ RawSource source_b(const ProductView<dz>& v, std::int64_t first, int size) {
-  const float* data = dz == GradientOperand::b ? v.undo.gy : v.b_data;
-  const bool fours = v.b_reading == Reading::four_lines || v.b_reading == Reading::four_terms;
-  const std::int64_t left = v.g.n - first;
-  return {data + first * v.g.b_col, v.g.b_col, v.g.b_row, left < size ? static_cast<int>(left) : size,
-          v.g.b_col == 1,           fours};
-}
-__device__ inline RawSaved saved_of(const Undo& undo, std::int64_t first) {
-  return {undo.saved != nullptr,
-          undo.saved != nullptr && undo.mask,
-          undo.activation,
-          undo.alpha,
-          undo.scale,
-          static_cast<const float*>(undo.saved) + first,
-          static_cast<const std::uint8_t*>(undo.saved) + first};
-}
-
-/// What the end of a product reads is read at its beginning: what dropout draws from, and the bias, which the sums have then.
-template <class View>
-__device__ Control read_control(const View& view) {
-  Control c{};
-  if (view.epilogue.dropout != 0.f) {
-    c.seed = view.epilogue.control->seed;
-    c.epoch = view.epilogue.control->epoch;
-    c.step = view.epilogue.control->step;
-  }
-  return c;
-}
-template <class View>
-__device__ Epilogue tail_of(const View& view, const Control& control) {
-  Epilogue e = view.epilogue;
-  e.control = &control;
-  e.bias = nullptr;
-  return e;
-}
-template <class View>
-__device__ void read_bias(const View& view, std::int64_t column, float v[4]) {
-#pragma unroll
-  for (int j = 0; j < 4; ++j)
-    v[j] = view.epilogue.bias != nullptr && column + j < view.g.n ? view.epilogue.bias[column + j] : 0.f;
-}
-/// Four neighbouring sums are complete.
-template <GradientOperand dz>
-__device__ void finish_product_line(const ProductView<dz>& view, const Epilogue& tail, const float bias[4],
-                                    std::int64_t row, std::int64_t column, float v[4]) {
-  if (row >= view.g.m || column >= view.g.n) return;
-  if constexpr (dz == GradientOperand::none) {
-    if (view.epilogue.bias != nullptr) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) v[j] += bias[j];
-    }
-    tail.finish_row(row, column, view.g.n, v);
-  } else {
-    write_four(view.y, row * view.g.n + column, v, view.g.n - column);
-  }
-}
+inline constexpr bool by_fours(Reading r) { return r == Reading::four_lines || r == Reading::four_terms; }
 
 /// A warp's sums += the products of a panel.
-template <class T>
-__device__ __forceinline__ void multiply_panel(const float* stage, const RawSource& a, const RawSource& b, int row,
-                                               int column, int panel, int lane,
+template <class T, class A, class B>
+__device__ __forceinline__ void multiply_panel(const float* stage, const A& a, const B& b, int panel,
                                                float sums[T::warp_size / 16][T::warp_size / 8][4]) {
   using Format = typename T::Format;
   using Stage = typename T::Stage;
   constexpr int words = 4 / Format::terms;
   unsigned wa[Stage::mine][words], wb[Stage::mine][words];
-  load_words<Format, Stage>(stage, a.by_lines, row, panel, lane, wa);
-  load_words<Format, Stage>(stage + Stage::size, b.by_lines, column, panel, lane, wb);
+  load_words<Format>(a, stage, panel, wa);
+  load_words<Format>(b, stage + Stage::size, panel, wb);
 #pragma unroll
   for (int s = 0; s < words; s += 2)
 #pragma unroll
@@ -168,17 +116,26 @@ __device__ void store_sums(float* to, int lane, const float sums[T::warp_size / 
     }
 }
 
-template <class T, GradientOperand dz>
+template <bool first, class A, class B>
+__device__ const auto& chosen(const A& a, const B& b) {
+  if constexpr (first)
+    return a;
+  else
+    return b;
+}
+
+/// `usual`: both operands lie as those of a dense layer do, and are read by fours.
+template <class T, GradientOperand dz, bool usual>
 __global__ void __launch_bounds__(T::threads, T::blocks) multiply_tiles(ProductView<dz> view, ProductRun run) {
   using Stage = typename T::Stage;
-  constexpr bool undo_a = dz == GradientOperand::a;
+  constexpr bool undo_a = dz == GradientOperand::a, undo_b = dz == GradientOperand::b;
   float* const memory = shared_storage<RawMemory>().words.at(0);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp_number = thread / 32;
   const int part = warp_number % (T::across * T::across), share = warp_number / (T::across * T::across);
   const int mate = T::own ? lane : thread;  // in the team
   float* const ring = memory + (T::own ? warp_number * run.ring * run.stage : 0);
-  const int row_tile = static_cast<int>(blockIdx.x % static_cast<unsigned>(run.row_tiles));
-  const int column_tile = static_cast<int>(blockIdx.x / static_cast<unsigned>(run.row_tiles));
+  int row_tile = static_cast<int>(blockIdx.x);
+  const int column_tile = run.row_tiles.split(row_tile);
   const std::int64_t row0 = std::int64_t{row_tile} * T::size, column0 = std::int64_t{column_tile} * T::size;
   const int first = static_cast<int>(blockIdx.y) * run.part_terms;
   const auto terms = static_cast<int>(view.g.k);
@@ -190,85 +147,88 @@ __global__ void __launch_bounds__(T::threads, T::blocks) multiply_tiles(ProductV
   const int end_row = thread / line_quads, end_column = thread % line_quads * 4;
   const Control control = read_control(view);
   const Epilogue tail = tail_of(view, control);
-  float bias[2][4] = {};
+  float bias[4] = {};
   if constexpr (dz == GradientOperand::none) {
-    if constexpr (T::split == 1) {
-      read_bias(view, column0 + my_column + lane % 4 * 4, bias[0]);
-      read_bias(view, column0 + my_column + lane % 4 * 4 + 16, bias[1]);
-    } else if (run.partial == nullptr) {
-      read_bias(view, column0 + end_column, bias[0]);
-    }
+    if (run.partial == nullptr) read_bias(view, column0 + end_column, bias);
   }
 
-  const RawSource a = source_a(view, run, row0, T::size), b = source_b(view, column0, T::size);
-  const RawSource& gradient = undo_a ? a : b;
-  const RawSaved saved = saved_of(view.undo, undo_a ? row0 * view.g.a_row : column0 * view.g.b_col);
-  const bool adds_bias = dz != GradientOperand::none && run.bias && (undo_a ? column_tile : row_tile) == 0;
-  const auto begin_of = [&](int i) { return first + i * T::step + (T::own ? share * T::depth : 0); };
-  const auto copy = [&](int i, int stage) {
-    float* const to = ring + stage * run.stage;
-    copy_raw<Stage, T::team>(a, to, mate, begin_of(i), last);
-    copy_raw<Stage, T::team>(b, to + Stage::size, mate, begin_of(i), last);
-    if constexpr (dz != GradientOperand::none) {
-      if (saved.any) copy_saved<Stage, T::team>(gradient, saved, to + 2 * Stage::size, mate, begin_of(i), last);
-    }
+  const ProductGeometry& g = view.g;
+  using View = ProductView<dz>;
+  constexpr auto form = [](bool by_lines) {
+    return !usual ? RawForm::any : by_lines ? RawForm::lines : RawForm::terms;
   };
+  using A = RawOperand<Stage, form(View::a_by_lines)>;
+  using B = RawOperand<Stage, form(View::b_by_lines)>;
+  const A a((undo_a ? view.undo.gy : view.a_data) + row0 * g.a_row, g.a_row, g.a_col, g.m - row0, run.a_by_lines,
+            by_fours(view.a_reading), mate, my_row, lane);
+  const B b((undo_b ? view.undo.gy : view.b_data) + column0 * g.b_col, g.b_col, g.b_row, g.n - column0, g.b_col == 1,
+            by_fours(view.b_reading), mate, my_column, lane);
+  const auto& gradient = chosen<undo_a>(a, b);
+  const RawSaved saved = saved_of(view.undo, undo_a ? row0 * g.a_row : column0 * g.b_col);
+  const bool adds_bias = dz != GradientOperand::none && run.bias && (undo_a ? column_tile : row_tile) == 0;
   // Stages of this team: those whose first term there is.
-  const int left = last - begin_of(0), count = left > 0 ? (left + T::step - 1) / T::step : 0;
+  const int begin = first + (T::own ? share * T::depth : 0);
+  const int count = last > begin ? (last - begin + T::step - 1) / T::step : 0;
 
   float sums[T::warp_size / 16][T::warp_size / 8][4] = {};
   float bias_sums[4] = {};
+  // One loop for its beginning, too, so that there is one copy of its instructions.
+  int stage = 0, next = 0;
+  const auto after = [](int s) { return s + 1 == T::stages ? 0 : s + 1; };
 #pragma unroll 1
-  for (int i = 0; i < T::stages - 1; ++i) {
-    if (i < count) copy(i, i);
-    cp_async_commit();
-  }
-  int stage = 0, next = T::stages - 1;
-#pragma unroll 1
-  for (int i = 0; i < count; ++i) {
+  for (int i = 1 - T::stages; i < count; ++i) {
     float* const here = ring + stage * run.stage;
-    cp_async_wait<T::stages - 2>();
-    if constexpr (dz != GradientOperand::none) {
-      if (saved.any || adds_bias)
-        undo_raw<Stage, T::team>(gradient, saved, here + (undo_a ? 0 : Stage::size), here + 2 * Stage::size, mate,
-                                 begin_of(i), last, bias_sums);
+    if (i >= 0) {
+      cp_async_wait<T::stages - 2>();
+      if constexpr (dz != GradientOperand::none) {
+        if (saved.any || adds_bias)
+          undo_raw(gradient, saved, here + (undo_a ? 0 : Stage::size), here + 2 * Stage::size, mate,
+                   begin + i * T::step, last - begin - i * T::step, adds_bias, bias_sums);
+      }
+      // This stage is there. And all are done with the one before, whose place the next copies take.
+      if constexpr (T::own)
+        __syncwarp();
+      else
+        __syncthreads();
     }
-    // This stage is there. And all are done with the one before, whose place the next copies take.
-    if constexpr (T::own)
-      __syncwarp();
-    else
-      __syncthreads();
-    if (i + T::stages - 1 < count) copy(i + T::stages - 1, next);
+    if (i + T::stages - 1 < count) {
+      float* const to = ring + next * run.stage;
+      const int from = begin + (i + T::stages - 1) * T::step;
+      copy_raw(a, to, mate, from, last - from);
+      copy_raw(b, to + Stage::size, mate, from, last - from);
+      if constexpr (dz != GradientOperand::none) {
+        if (saved.any) copy_saved(gradient, saved, to + 2 * Stage::size, mate, from, last - from);
+      }
+    }
     cp_async_commit();
+    next = after(next);
+    if (i < 0) continue;
 #pragma unroll
     for (int turn = 0; turn < T::turns; ++turn)
-      multiply_panel<T>(here, a, b, my_row, my_column, T::own ? 0 : turn * T::split + share, lane, sums);
-    next = stage;
-    stage = stage + 1 == T::stages ? 0 : stage + 1;
+      multiply_panel<T>(here, a, b, T::own ? 0 : turn * T::split + share, sums);
+    stage = after(stage);
   }
 
   // Sums meet in shared memory: those of the warps where the stages were, those of the bias behind them.
   float* const my_sums = T::own ? ring : memory + share * T::share;
-  if constexpr (T::split > 1) {
-    if constexpr (T::own)
-      __syncwarp();
-    else
-      __syncthreads();
-    store_sums<T>(my_sums + my_row * T::share_pitch + my_column, lane, sums);
-  }
+  if constexpr (T::own)
+    __syncwarp();
+  else
+    __syncthreads();
+  store_sums<T>(my_sums + my_row * T::share_pitch + my_column, lane, sums);
   // Of the bias, threads that are so many apart have the same lines, fours or single ones.
-  const int apart = gradient.fours ? T::size / 4 : T::size;
+  const int apart = gradient.by_fours() ? T::size / 4 : T::size;
   if (adds_bias) {
     for (int d = apart; d < 32; d *= 2)
 #pragma unroll
       for (int j = 0; j < 4; ++j) bias_sums[j] += __shfl_xor_sync(whole_warp, bias_sums[j], d);
     float* const to = memory + run.bias_at + warp_number * T::size;
-    if (lane < apart && gradient.fours)
+    if (lane < apart && gradient.by_fours())
       store_4(to + lane * 4, make_float4(bias_sums[0], bias_sums[1], bias_sums[2], bias_sums[3]));
     else if (lane < apart)
       store_1(to + thread % apart, bias_sums[0]);
   }
-  if (T::split > 1 || adds_bias) __syncthreads();
+  __syncthreads();
   const std::int64_t part_number = blockIdx.y, parts = gridDim.y;
   if (adds_bias && thread < gradient.lines) {
     float total = 0.f;
@@ -283,98 +243,29 @@ __global__ void __launch_bounds__(T::threads, T::blocks) multiply_tiles(ProductV
       run.partial[parts * view.g.m * view.g.n + part_number * lines + line] = total;
   }
 
-  if constexpr (T::split == 1) {
+  const auto finish = [&](int r) {
+    const float* const from = memory + r * T::share_pitch + end_column;
+    float v[4] = {};
 #pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      Quad z;
-#pragma unroll
-      for (int r = 0; r < 4; ++r)
-#pragma unroll
-        for (int j = 0; j < 4; ++j) z.sum[r][j] = sums[r / 2][j][r % 2 * 2 + e];
-      const std::int64_t row = row0 + my_row + Stage::first(lane / 4);
-      const std::int64_t column = column0 + my_column + lane % 4 * 4 + 16 * e;
-      if constexpr (dz == GradientOperand::none) {
-#pragma unroll
-        for (int r = 0; r < 4; ++r)
-#pragma unroll
-          for (int j = 0; j < 4; ++j)
-            if (view.epilogue.bias != nullptr) z.sum[r][j] += bias[e][j];
-        if (column < view.g.n) tail.finish(row, view.g.m, column, view.g.n, z);
-      } else {
-#pragma unroll
-        for (int r = 0; r < 4; ++r) finish_product_line(view, tail, bias[e], row + r, column, z.sum[r]);
-      }
+    for (int s = 0; s < T::split; ++s) {
+      const float4 q = load_4(from + s * (T::own ? run.ring * run.stage : T::share));
+      v[0] += q.x, v[1] += q.y, v[2] += q.z, v[3] += q.w;
     }
+    const std::int64_t row = row0 + r, column = column0 + end_column;
+    if (run.partial == nullptr)
+      finish_product_line(view, tail, bias, row, column, v);
+    else if (row < g.m && column < g.n)
+      write_four(run.partial, (part_number * g.m + row) * g.n + column, v, g.n - column);
+  };
+  // Epilogues are long, so that there is one copy of them.
+  if constexpr (dz == GradientOperand::none) {
+#pragma unroll 1
+    for (int r = end_row; r < T::size; r += quad_rows) finish(r);
   } else {
 #pragma unroll
-    for (int r = end_row; r < T::size; r += quad_rows) {
-      const float* const from = memory + r * T::share_pitch + end_column;
-      float v[4] = {};
-#pragma unroll
-      for (int s = 0; s < T::split; ++s) {
-        const float4 q = load_4(from + s * (T::own ? run.ring * run.stage : T::share));
-        v[0] += q.x, v[1] += q.y, v[2] += q.z, v[3] += q.w;
-      }
-      const std::int64_t row = row0 + r, column = column0 + end_column;
-      if (run.partial == nullptr)
-        finish_product_line(view, tail, bias[0], row, column, v);
-      else if (row < view.g.m && column < view.g.n)
-        write_four(run.partial, (part_number * view.g.m + row) * view.g.n + column, v, view.g.n - column);
-    }
+    for (int i = 0; i < (T::size + quad_rows - 1) / quad_rows; ++i)
+      if (T::size >= quad_rows || end_row < T::size) finish(end_row + i * quad_rows);
   }
-}
-
-/// Adds up the sums of the parts. Eight neighbouring lanes have eight neighbouring fours of a row (at the end, of the bias gradient), and
-/// four such groups of a warp share their parts.
-inline constexpr int join_threads = 128;
-template <GradientOperand dz>
-__global__ void __launch_bounds__(join_threads)
-    join_parts(ProductView<dz> view, std::int64_t parts, std::int64_t lines, const float* partial) {
-  constexpr int together = 8, shares = 4;
-  const int lane = static_cast<int>(threadIdx.x % warp), share = lane / 8;
-  const auto across = static_cast<unsigned>((view.g.n + 3) / 4);
-  const std::int64_t sums = view.g.m * view.g.n, quads = view.g.m * across;
-  const std::int64_t item = global_thread() / warp * 8 + lane % 8;
-  const bool of_bias = item >= quads;
-  const std::int64_t row = of_bias ? 0 : item / across;
-  const std::int64_t column = (of_bias ? item - quads : item % across) * 4, end = of_bias ? lines : view.g.n;
-  const std::int64_t count = end - column, stride = of_bias ? lines : sums;
-  const float* const from = partial + (of_bias ? parts * sums : row * view.g.n) + column;
-  const bool fours = count >= 4 && end % 4 == 0 && sums % 4 == 0;
-  const Control control = read_control(view);
-  const Epilogue tail = tail_of(view, control);
-  float bias[4] = {};
-  if constexpr (dz == GradientOperand::none) read_bias(view, column, bias);
-  float total[4] = {};
-  for (std::int64_t p = share; p < parts; p += together * shares) {
-    float v[together][4] = {};
-#pragma unroll
-    for (int i = 0; i < together; ++i) {
-      if (p + i * shares >= parts) continue;
-      const float* const at = from + (p + i * shares) * stride;
-      if (fours) {
-        read_four(at, v[i]);
-      } else {
-#pragma unroll
-        for (int j = 0; j < 4; ++j)
-          if (j < count) v[i][j] = at[j];
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < together; ++i)
-#pragma unroll
-      for (int j = 0; j < 4; ++j) total[j] += v[i][j];
-  }
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    total[j] += __shfl_xor_sync(whole_warp, total[j], 8);
-    total[j] += __shfl_xor_sync(whole_warp, total[j], 16);
-  }
-  if (share > 0 || count <= 0) return;
-  if (of_bias)
-    write_four(view.gbias, column, total, count);
-  else
-    finish_product_line(view, tail, bias, row, column, total);
 }
 
 template <class T, GradientOperand dz>
@@ -383,28 +274,26 @@ void run_product_tile(const Call& call, const ProductView<dz>& view, const Produ
   const ProductGeometry& g = view.g;
   const auto tiles = [](std::int64_t n) { return (n + T::size - 1) / T::size; };
   const bool bias = view.gbias != nullptr;
-  const Reading dz_reading = dz == GradientOperand::a ? view.a_reading : view.b_reading;
-  const bool dz_fours = dz_reading == Reading::four_lines || dz_reading == Reading::four_terms;
+  const bool dz_fours = by_fours(dz == GradientOperand::a ? view.a_reading : view.b_reading);
   const std::int64_t numbers = (plan.part_terms + T::step - 1) / T::step;
   ProductRun run{};
-  run.row_tiles = static_cast<int>(tiles(g.m));
+  run.row_tiles = Divider(tiles(g.m));
   run.part_terms = static_cast<int>(plan.part_terms);
   run.ring = static_cast<int>(numbers < 1 ? 1 : numbers > T::stages ? T::stages : numbers);
   run.stage = 2 * Stage::size + (dz == GradientOperand::none ? 0 : saved_words<Stage>(view.undo, dz_fours));
   run.bias_at = (T::own ? T::warps : 1) * run.ring * run.stage;
-  if (!T::own && T::split > 1 && run.bias_at < T::split * T::share) run.bias_at = T::split * T::share;
+  if (!T::own && run.bias_at < T::split * T::share) run.bias_at = T::split * T::share;
   // The lines of dz are neighbours where its terms are rows, whatever its extents; then they are what a thread adds up.
   run.a_by_lines = g.a_row == 1 && (g.a_col != 1 || (bias && dz == GradientOperand::a));
   run.bias = bias;
   run.partial = plan.parts > 1 ? static_cast<float*>(call.workspace) : nullptr;
-  launch(call, multiply_tiles<T, dz>,
+  const auto form = [](bool by_lines) { return by_lines ? Reading::four_lines : Reading::four_terms; };
+  using View = ProductView<dz>;
+  const bool usual = view.a_reading == form(View::a_by_lines) && view.b_reading == form(View::b_by_lines);
+  launch(call, usual ? multiply_tiles<T, dz, true> : multiply_tiles<T, dz, false>,
          dim3(static_cast<unsigned>(tiles(g.m) * tiles(g.n)), static_cast<unsigned>(plan.parts)), dim3(T::threads),
          static_cast<std::size_t>(run.bias_at + (bias ? T::warps * T::size : 0)) * 4, view, run);
-  if (plan.parts == 1) return;
-  const std::int64_t lines = bias_lines(g), items = g.m * ((g.n + 3) / 4) + (lines + 3) / 4;
-  constexpr std::int64_t of_block = join_threads / 4;
-  launch(call, join_parts<dz>, dim3(static_cast<unsigned>((items + of_block - 1) / of_block)), dim3(join_threads), 0,
-         view, plan.parts, lines, static_cast<const float*>(run.partial));
+  if (plan.parts > 1) run_join_parts(call, view, plan.parts, bias_lines(g));
 }
 
 template <class Format, GradientOperand dz>
