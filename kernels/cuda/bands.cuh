@@ -27,9 +27,11 @@ struct Bands {
   std::int32_t step_h, step_w;      // lines and pixels of the source from one unit to the next
   std::int32_t window_h;            // lines that a unit reaches
   std::int32_t height, width;       // of an image on the stack
-  std::int32_t apart;               // pixels of a class
+  std::int32_t apart, slots;        // pixels of a class, and of a line with what fills up its classes
   std::int32_t line = 0, band = 0;  // words of a line in shared memory; lines of the result that a block has
-  Divider by_units, by_rows, by_height, by_width, by_step;
+  std::int32_t ahead_slot = 0, ahead_line = 0, ahead_y = 0,
+               ahead_image = 0;  // how far a thread goes from pixel to pixel
+  Divider by_units, by_rows, by_height, by_slots, by_apart, by_step;
 
   /// Where the first tap of a line of the result lies on the stack.
   [[nodiscard]] __device__ std::int32_t stack_line(std::int32_t row) const {
@@ -47,10 +49,12 @@ inline Bands complete(Bands b) {
   b.height = (b.rows - 1) * b.step_h + b.window_h;
   b.width = (b.units - 1) * b.step_w + (twice - 1) * b.stride_w + (b.kw - 1) * b.dilation_w + 1;
   b.apart = (b.width + b.step_w - 1) / b.step_w;
+  b.slots = b.apart * b.step_w;
   b.by_units = Divider(b.units);
   b.by_rows = Divider(b.rows);
   b.by_height = Divider(b.height);
-  b.by_width = Divider(b.width);
+  b.by_slots = Divider(b.slots);
+  b.by_apart = Divider(b.apart);
   b.by_step = Divider(b.step_w);
   return b;
 }
@@ -120,10 +124,11 @@ inline std::int64_t band_height(const Bands& b, std::int32_t band) {
   return std::int64_t{band - 1} * b.step_h + std::int64_t{crossed} * std::max(more, 0) + b.window_h;
 }
 
-/// Chooses `line` and `band` for blocks of at most so many units, lines in so many words, and pixels of `pitch` words. False: not
-/// even a line of the result fits.
-inline bool choose_band(Bands& b, std::int32_t most_units, std::int32_t words, std::int32_t pitch) {
-  const std::int64_t line = std::int64_t{b.apart} * b.step_w * pitch;
+/// Chooses `line` and `band` for blocks of at most so many units, lines in so many words, and pixels of `pitch` words, of which
+/// `together` are loaded at a time. False: not even a line of the result fits.
+inline bool choose_band(Bands& b, std::int32_t most_units, std::int32_t words, std::int32_t pitch,
+                        std::int32_t together) {
+  const std::int64_t line = std::int64_t{b.slots} * pitch;
   if (line > words || b.units > most_units) return false;
   b.line = static_cast<std::int32_t>(line);
   // Eight units that the end of a line parts shall lie in different banks, like others.
@@ -144,6 +149,10 @@ inline bool choose_band(Bands& b, std::int32_t most_units, std::int32_t words, s
   if (const std::int32_t whole = band - band % b.rows; whole > 0 && whole >= band - band / 8) band = whole;
   while (band > 1 && !fits(band)) --band;
   b.band = band;
+  b.ahead_slot = together % b.slots;
+  b.ahead_line = together / b.slots;
+  b.ahead_y = b.ahead_line % b.height;
+  b.ahead_image = b.ahead_line / b.height;
   return fits(band);
 }
 

@@ -35,9 +35,11 @@ struct BandTile {
   static constexpr int warps = 12, threads = warps * 32;
   static constexpr int columns = across * 32, rows = warps / across * down * 32;
   static constexpr int channels = depth * Format::terms, quads = channels / 4;  // of a slice
-  static constexpr int taps = 9;                                                // of the filter at a time
+  static constexpr int under_way =
+      down > 2 ? 6 : 8;           // loads of a thread, whose results its registers hold beside its sums
+  static constexpr int taps = 9;  // of the filter at a time
   static constexpr int filter = taps * columns * pitch, lines = kilobytes * 256 - filter - 2 * most_band_taps;
-  static_assert(warps % across == 0 && depth % 8 == 0 && lines > 0);
+  static_assert(warps % across == 0 && threads % quads == 0 && depth % 8 == 0 && lines > 0);
 };
 
 template <class T>
@@ -60,31 +62,60 @@ __device__ void store_channels(Array& shared, int at, const float v[4]) {
     store_4(shared.at(at), make_uint4(Format::word(v), Format::word(v + 1), Format::word(v + 2), Format::word(v + 3)));
 }
 
+/// A place in shared memory for a pixel of the band, and the pixel.
+struct BandPixel {
+  std::int32_t line, slot;  // of the band
+  std::int32_t image, y;    // y counts from the first line of the image's padding
+
+  __device__ BandPixel(const Bands& b, std::int32_t line0, std::int32_t i) : line(0), slot(i) {
+    line = b.by_slots.split(slot);
+    y = line0 + line;
+    image = b.by_height.split(y);
+  }
+  __device__ void advance(const Bands& b) {
+    slot += b.ahead_slot;
+    const std::int32_t carry = slot >= b.slots ? 1 : 0;
+    if (carry != 0) slot -= b.slots;
+    line += b.ahead_line + carry;
+    y += b.ahead_y + carry;
+    image += b.ahead_image;
+    if (y >= b.height) {
+      y -= b.height;
+      ++image;
+    }
+  }
+  /// Its column, counted from the first of the padding.
+  [[nodiscard]] __device__ std::int32_t x(const Bands& b) const {
+    const std::int32_t rest = b.by_apart.quotient(slot);
+    return (slot - rest * b.apart) * b.step_w + rest;
+  }
+};
+
 /// A slice of lines [line0, line0 + lines) of the stack: four(image, y, x, c, v) reads four channels of a pixel that exists.
 template <class T, class Array, class Four>
 __device__ void load_pixels(const Bands& b, Array& shared, std::int32_t line0, std::int32_t lines, std::int32_t c0,
                             const Four& four) {
-  constexpr int together = 7;
-  const int all = lines * b.width * T::quads;
-  for (int from = static_cast<int>(threadIdx.x); from < all; from += T::threads * together) {
+  constexpr int together = T::under_way;
+  const int quad = static_cast<int>(threadIdx.x) % T::quads;
+  const std::int32_t c = c0 + quad * 4;
+  const bool any = c < b.c;
+  BandPixel next(b, line0, static_cast<int>(threadIdx.x) / T::quads);
+  while (next.line < lines) {
+    BandPixel place = next;
     float value[together][4] = {};
-    int at[together];
 #pragma unroll
     for (int u = 0; u < together; ++u) {
-      const int id = from + u * T::threads, quad = id % T::quads;
-      std::int32_t x = id / T::quads;
-      const std::int32_t line = b.by_width.split(x);
-      std::int32_t y = line0 + line, rest = x;
-      const std::int32_t image = b.by_height.split(y), along = b.by_step.split(rest);
-      at[u] = line * b.line + (rest * b.apart + along) * T::pitch + quad * (4 / T::Format::terms);
-      y -= b.pad_top;
-      x -= b.pad_left;
-      const std::int32_t c = c0 + quad * 4;
-      if (id < all && c < b.c && y >= 0 && y < b.h && x >= 0 && x < b.w) four(image, y, x, c, value[u]);
+      const std::int32_t y = next.y - b.pad_top, x = next.x(b) - b.pad_left;
+      if (any && next.line < lines && y >= 0 && y < b.h && x >= 0 && x < b.w) four(next.image, y, x, c, value[u]);
+      next.advance(b);
     }
 #pragma unroll
-    for (int u = 0; u < together; ++u)
-      if (from + u * T::threads < all) store_channels<typename T::Format>(shared, at[u], value[u]);
+    for (int u = 0; u < together; ++u) {
+      if (place.line < lines)
+        store_channels<typename T::Format>(
+            shared, place.line * b.line + place.slot * T::pitch + quad * (4 / T::Format::terms), value[u]);
+      place.advance(b);
+    }
   }
 }
 
@@ -92,7 +123,7 @@ __device__ void load_pixels(const Bands& b, Array& shared, std::int32_t line0, s
 template <class T, class Array>
 __device__ void load_filter_rows(const Bands& b, Array& shared, const float* filter, std::int32_t tap0,
                                  std::int32_t taps, std::int32_t c0, std::int32_t column0) {
-  constexpr int together = 4, terms = T::Format::terms;
+  constexpr int terms = T::Format::terms, together = T::under_way / terms;
   const int all = taps * T::depth * T::columns / 4;
   for (int from = static_cast<int>(threadIdx.x); from < all; from += T::threads * together) {
     float value[together][terms][4] = {};
@@ -126,7 +157,7 @@ __device__ void load_filter_rows(const Bands& b, Array& shared, const float* fil
 template <class T, class Array>
 __device__ void load_filter_columns(const Bands& b, Array& shared, const float* filter, std::int32_t tap0,
                                     std::int32_t taps, std::int32_t c0, std::int32_t column0) {
-  constexpr int together = 8;
+  constexpr int together = T::under_way;
   const int all = taps * T::columns * T::quads;
   for (int from = static_cast<int>(threadIdx.x); from < all; from += T::threads * together) {
     float value[together][4] = {};
@@ -226,20 +257,35 @@ __global__ void __launch_bounds__(T::threads, 1) convolve_bands(Problem problem)
     }
   }
 
+  // One quad after the other, in a loop that is not unrolled: an epilogue is many instructions, and this way they are fetched once.
+  // Registers have no index, so the next quad's sums move to where this one's were.
   const std::int64_t first = std::int64_t{row0} * b.units;
+  int unit = my_unit + lane / 4;
+  std::int32_t column = column0 + my_column + lane % 4 * 4;
+#pragma unroll 1
+  for (int part = 0; part < 2 * T::down && unit < units; ++part) {
+    Quad z;
 #pragma unroll
-  for (int d = 0; d < T::down; ++d) {
-    const int unit = my_unit + d * group_units + lane / 4;
-    if (unit >= units) break;
+    for (int i = 0; i < 4; ++i)
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      Quad z;
+      for (int j = 0; j < 4; ++j) z.sum[i][j] = sums[0][i / 2][j][i % 2 * 2];
+    problem.finish(first + unit, first + units, column, z);
+    const bool second = part % 2 != 0;
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
+    for (int i = 0; i < 4; ++i)
 #pragma unroll
-        for (int j = 0; j < 4; ++j) z.sum[i][j] = sums[d][i / 2][j][i % 2 * 2 + half];
-      problem.finish(first + unit, first + units, column0 + my_column + half * 16 + lane % 4 * 4, z);
-    }
+      for (int j = 0; j < 4; ++j) {
+        if (!second) {
+          sums[0][i / 2][j][i % 2 * 2] = sums[0][i / 2][j][i % 2 * 2 + 1];
+          continue;
+        }
+#pragma unroll
+        for (int d = 0; d + 1 < T::down; ++d)
+#pragma unroll
+          for (int h = 0; h < 2; ++h) sums[d][i / 2][j][i % 2 * 2 + h] = sums[d + 1][i / 2][j][i % 2 * 2 + h];
+      }
+    unit += second ? group_units : 0;
+    column += second ? -16 : 16;
   }
 }
 
@@ -262,7 +308,7 @@ inline int most_shared_kilobytes() {
 
 template <class T>
 bool choose_tile(Bands& b) {
-  return choose_band(b, T::rows / (b.pool ? 4 : 1), T::lines, T::pitch);
+  return choose_band(b, T::rows / (b.pool ? 4 : 1), T::lines, T::pitch, T::threads / T::quads);
 }
 /// Runs the problem if the tile fits it and fills the GPU.
 template <class T, class Problem>

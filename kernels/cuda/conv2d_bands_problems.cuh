@@ -71,7 +71,7 @@ struct GradInputBands {
   /// As load_pixels; a cell of the pool is read once, and its four pixels written.
   template <class T, class Array>
   __device__ void load_cells(Array& shared, std::int32_t line0, std::int32_t lines, std::int32_t c0) const {
-    constexpr int together = 4;
+    constexpr int together = T::under_way / 2;
     const auto* mask = static_cast<const std::uint8_t*>(undo.saved);
     const std::int32_t first = cell_row(line0);
     const int all = (cell_row(line0 + lines - 1) + 1 - first) * cell_columns * T::quads;
