@@ -151,7 +151,7 @@ void store_four(void* shared, const void* from, const Site& where) {
   std::memcpy(shared, from, 16);
 }
 void store_two(void* shared, const void* from, const Site& where) {
-  check_shared("store_2", shared, where, 8);
+  check_shared("store_words", shared, where, 8);
   auto* to = static_cast<unsigned char*>(shared);
   for (int i = 0; i < 2; ++i) touch(Access::write, *running, to + 4 * i, 4, -1, where);
   std::memcpy(shared, from, 8);

@@ -72,7 +72,8 @@ inline uint4 load_4(const unsigned* shared, TENON_SITE) {
 }
 inline void store_4(float* shared, float4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
 inline void store_4(unsigned* shared, uint4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
-inline void store_2(unsigned* shared, uint2 v, TENON_SITE) { emulation::store_two(shared, &v, where); }
+inline void store_words(unsigned* shared, uint4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
+inline void store_words(unsigned* shared, uint2 v, TENON_SITE) { emulation::store_two(shared, &v, where); }
 
 unsigned to_tf32(float);
 unsigned pack_bf16x2(float low, float high);
