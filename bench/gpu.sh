@@ -18,7 +18,7 @@ The most telling come first:
   steps-mlp    step times of the MLP (480 s)
   kernels      every kernel beside cuDNN's, a product of 4096 beside cuBLAS', the CPU's beside CUDA's (480 s)
   tests        every row against the reference (480 s)
-  profile      the plan's steps one by one, TENON_VERBOSE=time (120 s)
+  profile      the kernels of a step one by one: Nsight Compute's times and what they wait for, else TENON_VERBOSE=time (160 s)
   sanitizer    compute-sanitizer's memcheck, racecheck, initcheck and synccheck on a sample of the tests (480 s)
 OUT_DIR gets results.md, results.json, log.txt, steps-cnn.json, steps-mlp.json, predictions.jsonl, epochs.jsonl, kernels.jsonl.
 results.md begins with the goals: what is required, what would be a moonshot, what was reached.
@@ -226,7 +226,23 @@ stage_tests() {
   attempt 170 "$build/bin/cuda_test" "$(sized '[.libraries]' '[table]')"
 }
 stage_profile() {
-  local precision
+  local model precision stalls metrics=gpu__time_duration.sum
+  for stalls in long_scoreboard short_scoreboard barrier mio_throttle lg_throttle math_pipe_throttle wait; do
+    metrics+=,smsp__average_warps_issue_stalled_${stalls}_per_issue_active.ratio
+  done
+  metrics+=,sm__throughput.avg.pct_of_peak_sustained_elapsed,lts__throughput.avg.pct_of_peak_sustained_elapsed
+  metrics+=,sm__warps_active.avg.pct_of_peak_sustained_active,launch__registers_per_thread
+  if tool ncu; then
+    for model in cnn mlp; do
+      # Past the step that runs as it comes; enough for a whole one after it, of which the report cuts the ends.
+      for precision in bf16 tf32 fp32; do
+        attempt 40 ncu --clock-control none --cache-control none --launch-skip 40 --launch-count 60 --metrics "$metrics" --csv \
+          --print-units base --log-file "$work/ncu-$model-$precision.csv" "$build/bin/step_bench" --model $model \
+          --precision $precision --device "$device" --together 1 --warmup 4 --steps 4 "${folder[@]}"
+      done
+    done
+    [[ $dry_run == yes ]] || return
+  fi
   for precision in fp32 tf32 bf16 fp16; do
     attempt 30 env TENON_VERBOSE=time "$build/bin/step_bench" --precision $precision --device "$device" \
       $(sized "" "--model mlp --batch 2 --steps 2 --together 1 --warmup 1") "${folder[@]}"

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """What bench/gpu.sh measured, as one Markdown page and one JSON file, with the goals: gpu_report.py OUT_DIR [STAGES]. Reads what is
 there (predictions.jsonl, steps-cnn.json, steps-mlp.json, epochs.jsonl, kernels.jsonl) and says what is missing. STAGES has a line for
-every command of the script; without it those of an earlier page stay."""
+every command of the script, and beside it lies what Nsight Compute wrote (ncu-MODEL-PRECISION.csv); without it the stages of an
+earlier page stay."""
+import csv
 import datetime
 import json
+import re
 import sys
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -205,6 +208,53 @@ def kernels_table(folder):
     return text
 
 
+STALL = re.compile(r"smsp__average_warps_issue_stalled_(\w+)_per_issue_active")
+STEP_END = "note_and_advance"  # the last kernel of a step
+
+
+def step_kernels(path):
+    """[(kernel, {column or metric: value})] of one whole step, in the order in which they ran alone."""
+    launches = {}
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for row in csv.DictReader(line for line in file if line.startswith('"')):
+            launches.setdefault(int(row["ID"]), dict(row))[row["Metric Name"]] = row["Metric Value"].replace(",", "")
+    found = [launches[i] for i in sorted(launches)]
+    ends = [i for i, launch in enumerate(found) if STEP_END in launch["Kernel Name"]]
+    return found[ends[0] + 1 : ends[1] + 1] if len(ends) > 1 else found
+
+
+def profile_table(path):
+    text = "| kernel | grid | threads | registers | us | of the SMs | of L2 | warps there | waits for |\n"
+    text += "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n"
+    together = 0.0
+
+    def share(launch, metric):
+        value = launch.get(metric)
+        return f"{float(value):.0f} %" if value not in (None, "") else ""
+
+    for launch in step_kernels(path):
+        name = re.sub(r"void |tenon::cuda::|\(anonymous namespace\)::|<?unnamed>::", "", launch["Kernel Name"]).split("(")[0]
+        us = float(launch["gpu__time_duration.sum"]) / 1000
+        together += us
+        stalls = {m.group(1): float(v) for k, v in launch.items() if (m := STALL.match(k)) and v not in (None, "")}
+        worst = ", ".join(f"{s} {stalls[s]:.1f}" for s in sorted(stalls, key=stalls.get, reverse=True)[:2])
+        text += (f"| `{name[:90]}` | {launch['Grid Size'].strip('()').replace(', ', 'x')} | "
+                 f"{launch['Block Size'].strip('()').split(',')[0]} | {launch.get('launch__registers_per_thread', '')} | {us:.1f} | "
+                 f"{share(launch, 'sm__throughput.avg.pct_of_peak_sustained_elapsed')} | "
+                 f"{share(launch, 'lts__throughput.avg.pct_of_peak_sustained_elapsed')} | "
+                 f"{share(launch, 'sm__warps_active.avg.pct_of_peak_sustained_active')} | {worst} |\n")  # fmt: skip
+    return text + f"| together | | | | {together:.0f} | | | | |\n"
+
+
+def profiles(folder):
+    """The kernels of a step, from what Nsight Compute wrote: they run alone there, at clocks that it leaves as they are."""
+    text = ""
+    for path in sorted(folder.glob("ncu-*-*.csv")):
+        _, model, precision = path.stem.split("-")
+        text += f"\n## Kernels of a step of the {model.upper()}, {precision}\n\n{profile_table(path)}"
+    return text
+
+
 def stages_list(stages):
     text = ""
     for s in stages:
@@ -213,7 +263,7 @@ def stages_list(stages):
     return text
 
 
-def page(folder, found, stages):
+def page(folder, found, stages, profile):
     text = f"# A GPU, {datetime.date.today().isoformat()}\n\n{goals_table(found)}"
     if (folder / "predictions.jsonl").is_file():
         text += f"\n## Predictions\n\n{predictions_table(folder)}"
@@ -224,7 +274,7 @@ def page(folder, found, stages):
         text += f"\n## Trainings of the CNN\n\n{epochs_table(folder)}"
     if (folder / "kernels.jsonl").is_file():
         text += f"\n## Kernels\n\n{kernels_table(folder)}"
-    return f"{text}\n## Stages\n\n{stages_list(stages)}"
+    return f"{text}{profile}\n## Stages\n\n{stages_list(stages)}"
 
 
 def main():
@@ -233,11 +283,12 @@ def main():
         return 2
     folder = Path(sys.argv[1])
     found, earlier = goals(folder), folder / "results.json"
+    profile = ""
     if len(sys.argv) == 3:
-        stages = lines(Path(sys.argv[2]))
+        stages, profile = lines(Path(sys.argv[2])), profiles(Path(sys.argv[2]).parent)
     else:
         stages = json.loads(earlier.read_text(encoding="utf-8"))["stages"] if earlier.is_file() else []
-    (folder / "results.md").write_text(page(folder, found, stages), encoding="utf-8")
+    (folder / "results.md").write_text(page(folder, found, stages, profile), encoding="utf-8")
     whole = {"date": datetime.date.today().isoformat(), "goals": found, "stages": stages}
     earlier.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -17,6 +17,9 @@ set(TENON_CUDA_KERNELS
     bias.cu
     conv2d.cu
     conv2d_mma.cu
+    conv2d_few.cu
+    conv2d_few_chains.cu
+    conv2d_few_sums.cu
     conv2d_grad_filter.cu
     conv2d_grad_filter_mma.cu
     conv2d_grad_input.cu
@@ -35,7 +38,7 @@ set(TENON_CUDA_KERNELS
     step_block.cu
     update.cu)
 set(TENON_CUDA_HOST contractions.cpp cublas_product.cpp cudnn_convolution.cpp cudnn_layers.cpp libraries.cpp
-                    libraries_abi_check.cpp library_rows.cpp loops.cpp module.cpp)
+                    libraries_abi_check.cpp library_rows.cpp loops.cpp module.cpp pieces.cpp)
 list(TRANSFORM TENON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/kernels/cuda/)
 list(TRANSFORM TENON_CUDA_HOST PREPEND ${PROJECT_SOURCE_DIR}/kernels/cuda/)
 

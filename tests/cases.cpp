@@ -292,6 +292,31 @@ void add_large_conv2d(List& list) {
   all({.stride = {2, 2}, .epilogue = plain}, {3, 11, 10, 64}, {1, 1, 64, 129}, "one tap, stride");
 }
 
+/// First layers: few channels, filters by fours; two sample groups, odd extents, more filters than a block has.
+void add_few_channels(List& list) {
+  const op::Epilogue plain{}, relu{.bias = true, .activation = UnaryFn::relu},
+      dropped{.bias = true, .activation = UnaryFn::relu, .dropout = 0.5f, .site = 3},
+      pooled{.bias = true, .pool = true, .activation = UnaryFn::relu, .dropout = 0.25f, .site = 2},
+      only_pooled{.pool = true};
+  const auto all = [&](const op::Conv2d& o, const Shape& x, const Shape& filter, const char* note) {
+    list.add(form::conv2d(o, x, filter), note);
+    list.add(form::conv2d_grad_filter(o, x, filter), note);
+  };
+  for (const op::Epilogue& e : {plain, relu, dropped, pooled, only_pooled})
+    all({.epilogue = e}, {9, 13, 15, 1}, {3, 3, 1, 36}, "few channels");
+  all({.epilogue = relu}, {2, 28, 28, 1}, {3, 3, 1, 32}, "few channels, digits");
+  all({.stride = {2, 2}, .pad = {3, 3, 3, 3}, .epilogue = relu}, {9, 23, 22, 3}, {7, 7, 3, 12},
+      "few channels, stride 2");
+  all({.pad = {0, 4, 1, 2}, .epilogue = pooled}, {10, 12, 17, 2}, {5, 5, 2, 64}, "few channels, 5x5");
+  all({.stride = {3, 1}, .dilation = {2, 1}, .pad = {1, 2, 0, 1}, .epilogue = relu}, {17, 16, 9, 4}, {2, 2, 4, 4},
+      "few channels, stride and dilation");
+  all({.stride = {1, 3}, .dilation = {1, 2}, .pad = {1, 0, 4, 1}, .epilogue = relu}, {3, 9, 31, 3}, {3, 3, 3, 8},
+      "few channels, stride and dilation across");
+  all({.stride = {2, 2}, .epilogue = dropped}, {8, 9, 9, 3}, {1, 1, 3, 8}, "few channels, one tap");
+  all({.stride = {1, 2}}, {12, 6, 27, 1}, {4, 6, 1, 8}, "few channels, wide filter");
+  all({}, {1, 70, 66, 1}, {3, 3, 1, 4}, "few channels, one image");
+}
+
 }  // namespace
 
 const std::vector<Case>& large_cases() {
@@ -299,6 +324,7 @@ const std::vector<Case>& large_cases() {
     List list;
     add_large_matmul(list);
     add_large_conv2d(list);
+    add_few_channels(list);
     return list.all;
   }();
   return all;

@@ -31,6 +31,8 @@ set_target_properties(tenon_cuda_emulated PROPERTIES PREFIX "" OUTPUT_NAME tenon
 tenon_test(cuda_emulation_test ${emulation_tests} $<TARGET_OBJECTS:tenon_emulation> LABELS cuda)
 tenon_emulated(cuda_emulation_test)
 
+tenon_test(cuda_bands_test cuda_bands_test.cpp $<TARGET_OBJECTS:tenon_emulation> LABELS cuda)
+tenon_emulated(cuda_bands_test)
 tenon_test(cuda_tiles_test cuda_tiles_test.cpp $<TARGET_OBJECTS:tenon_emulation> LABELS cuda)
 tenon_emulated(cuda_tiles_test)
 
@@ -52,6 +54,9 @@ cuda_emulated_test(cuda_rows_emulated "[rows][tenon]")
 cuda_emulated_test(cuda_naive_emulated "[rows][naive]")
 cuda_emulated_test(cuda_train_emulated "[train]")
 cuda_emulated_test(cuda_programs_emulated "[cuda]~[rows]~[train]")
+# A schedule shuffles blocks and threads, and what is recorded.
+cuda_emulated_test(cuda_order_reverse "[order],[resident]" TENON_CUDA_SCHEDULE=reverse)
+cuda_emulated_test(cuda_order_random "[order],[resident]" TENON_CUDA_SCHEDULE=random:11)
 
 if(TENON_BUILD_BENCH AND Python3_FOUND)
   add_test(NAME bench_on_device COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tests/bench_on_device_test.py

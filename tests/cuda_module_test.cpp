@@ -136,8 +136,8 @@ TEST_CASE("a capture is recorded, instantiated and replayed, in this order", "[c
   module().release_graph(d.device, graph);
   std::vector<std::string> order;
   for (const std::string& c : calls())
-    for (const char* name : {"cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphLaunch",
-                             "cudaGraphExecDestroy"})
+    for (const char* name : {"cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate",
+                             "cudaGraphLaunch", "cudaGraphExecDestroy"})
       if (c.starts_with(name)) order.emplace_back(name);
   CHECK(order == std::vector<std::string>{"cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate",
                                           "cudaGraphLaunch", "cudaGraphExecDestroy"});
@@ -148,6 +148,52 @@ TEST_CASE("a capture is recorded, instantiated and replayed, in this order", "[c
   const Answer a = module().end_capture(d.device, &graph);
   CHECK(a.code == Code::out_of_memory);
   CHECK(std::string(a.text).starts_with("instantiating a graph: "));
+  module().release(d.device, memory);
+  module().release_pinned(d.device, pinned);
+}
+
+TEST_CASE("pieces of a recording wait for those that are named", "[cuda][module]") {
+  Opened d;
+  void *memory = nullptr, *pinned = nullptr;
+  REQUIRE(module().allocate(d.device, 4, &memory).code == Code::ok);
+  REQUIRE(module().allocate_pinned(d.device, 4, &pinned).code == Code::ok);
+  auto* host = static_cast<unsigned char*>(pinned);
+  auto* device = static_cast<unsigned char*>(memory);
+  std::memset(pinned, 9, 4);
+  clear_calls();
+  const auto piece = [&](std::vector<std::int32_t> after) {
+    return module().begin_piece(d.device, after.data(), static_cast<std::int32_t>(after.size())).code;
+  };
+  CHECK(piece({}) == Code::failed);  // nothing is recorded
+  REQUIRE(module().begin_capture(d.device).code == Code::ok);
+  REQUIRE(module().upload(d.device, memory, pinned, 4).code == Code::ok);  // what all wait for
+  CHECK(piece({}) == Code::ok);
+  REQUIRE(module().clear(d.device, device, 1).code == Code::ok);
+  REQUIRE(module().clear(d.device, device + 1, 1).code == Code::ok);
+  CHECK(piece({}) == Code::ok);
+  REQUIRE(module().clear(d.device, device + 2, 1).code == Code::ok);
+  CHECK(piece({0, 1, 0}) == Code::ok);  // one of them twice
+  REQUIRE(module().download(d.device, host, memory, 3).code == Code::ok);
+  CHECK(piece({1}) == Code::ok);
+  CHECK(piece({2, 3}) == Code::ok);  // of 3, in which nothing was recorded, what it waited for
+  REQUIRE(module().download(d.device, host + 3, device + 3, 1).code == Code::ok);
+  CHECK(piece({7}) == Code::failed);
+  std::vector<std::string> waits;
+  for (const std::string& c : calls())
+    if (c.starts_with("cudaStreamUpdateCaptureDependencies")) waits.push_back(c.substr(c.find('(')));
+  CHECK(waits == std::vector<std::string>{"(1)", "(1)", "(2)", "(1)", "(2)"});
+  Graph* graph = nullptr;
+  REQUIRE(module().end_capture(d.device, &graph).code == Code::ok);
+  for (const auto& [schedule, seed] : {std::pair(Schedule::forward, 0), std::pair(Schedule::reverse, 0),
+                                       std::pair(Schedule::random, 1), std::pair(Schedule::random, 2)}) {
+    set_schedule(schedule, static_cast<std::uint64_t>(seed));
+    std::memset(pinned, 9, 4);
+    REQUIRE(module().replay(d.device, graph).code == Code::ok);
+    REQUIRE(module().synchronize(d.device).code == Code::ok);
+    CHECK(std::vector<int>(host, host + 4) == std::vector<int>{0, 0, 0, 9});
+  }
+  set_schedule(Schedule::forward);
+  module().release_graph(d.device, graph);
   module().release(d.device, memory);
   module().release_pinned(d.device, pinned);
 }

@@ -201,6 +201,27 @@ TEST_CASE("training on data that stays on the device is training from the host",
       }
 }
 
+TEST_CASE("steps that are recorded have the CPU's bits in every order that their operands allow", "[cuda][order]") {
+  if (!backend("cpu").canonical()) {
+    WARN("skipped: no instruction set with FMA here");
+    return;
+  }
+  const Dataset data = digits().slice(0, 18);
+  for (const bool convolutional : {true, false}) {
+    INFO((convolutional ? "cnn" : "mlp"));
+    const auto trained = [&](const char* device) {
+      const CompileOptions o = image_options(convolutional);
+      Trainer t{convolutional ? cnn() : mlp(),
+                {.loss = o.loss, .optimizer = o.optimizer, .metrics = o.metrics, .device = device, .seed = 3}};
+      // Blocks of two steps: the first runs as it comes, the second is recorded. Nine samples are two groups of sums, and take
+      // workspace.
+      const History h = t.fit(data, {.batch_size = 9, .epochs = 2});
+      return std::tuple(t.model().parameters().hash(), h.epochs.at(1).loss);
+    };
+    CHECK(trained("cuda") == trained("cpu"));
+  }
+}
+
 TEST_CASE("a label out of range and a loss that is not finite end training on resident data", "[cuda][resident]") {
   Dataset data = bytes();
   const_cast<Column&>(data.targets()[0].second).data.values<std::uint8_t>()[33] = 9;

@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "kernels/cuda/contraction_mma.cuh"
-#include "kernels/cuda/conv2d_bands_problems.cuh"
+#include "kernels/cuda/contraction_slabs.cuh"
 #include "kernels/cuda/conv2d_grad_filter_cells.cuh"
+#include "kernels/cuda/conv2d_grad_filter_live.cuh"
 #include "kernels/cuda/product.cuh"
 #include "tests/support/catch.hpp"
 
@@ -53,6 +54,16 @@ template <class T>
 std::vector<float> tiled(Product& p) {
   return p([](const Call& call, const auto& view) { run_tiled<T>(call, view); });
 }
+/// Through slabs; chunks in turn in a block, or as blocks of their own.
+template <class T, class P>
+std::vector<float> by_slabs(P& p, bool in_turn) {
+  return p([&](Call call, const auto& view) {
+    std::vector<float> room(static_cast<std::size_t>(view.rows * view.columns * view.chunks), -1.f);
+    call.workspace = room.data();
+    run_slab_tile<T>(call, view, in_turn);
+    if (view.chunks > 1 && !in_turn) run_join(call, view);
+  });
+}
 template <class T, bool copies>
 std::vector<float> multiplied(Product& p) {
   return p([](const Call& call, const auto& view) {
@@ -92,6 +103,62 @@ void check_mma_tiles(Product& p, double u) {
   check_bounded(p, multiplied<typename Tiles::Tall, copies>(p), u);
   check_bounded(p, multiplied<typename Tiles::Column, copies>(p), u);
   check_bounded(p, multiplied<typename Tiles::Small, copies>(p), u);
+}
+
+/// A product's gradient behind an epilogue: of its weights with a bias, or of its input.
+struct ProductGradient {
+  ProductGradient(bool of_weights, std::int64_t m, std::int64_t n, std::int64_t k, PrologueGeometry prologue)
+      : dz(static_cast<std::size_t>(of_weights ? k * n : m * k)),
+        other(static_cast<std::size_t>(of_weights ? k * m : n * k)),
+        saved(dz.size()),
+        mask(dz.size()) {
+    std::mt19937 rng(13);
+    std::uniform_real_distribution<float> draw(-1.f, 1.f);
+    for (std::vector<float>* v : {&dz, &other, &saved})
+      for (float& x : *v) x = draw(rng);
+    for (std::uint8_t& b : mask) b = rng() % 3 == 0 ? op::Epilogue::killed : std::uint8_t{0};
+    g.m = m;
+    g.n = n;
+    g.k = k;
+    g.prologue = prologue;
+    g.dz_rows = of_weights ? k : m;
+    g.dz_cols = of_weights ? n : k;
+    g.a_row = of_weights ? 1 : k;
+    g.a_col = of_weights ? m : 1;
+    g.b_row = of_weights ? n : 1;
+    g.b_col = of_weights ? 1 : k;
+    g.a_in = of_weights ? 1 : 0;
+    g.b_in = of_weights ? 0 : 1;
+    g.bias_grad = of_weights;
+  }
+  template <class Run>
+  std::vector<float> operator()(const Run& run) {
+    std::vector<float> y(static_cast<std::size_t>(g.m * g.n), -1.f), bias(static_cast<std::size_t>(g.n), -1.f);
+    const void* in[] = {dz.data(), other.data(),
+                        g.prologue.mask ? static_cast<const void*>(mask.data()) : saved.data()};
+    void* out[] = {y.data(), bias.data()};
+    Call call;
+    call.in = in;
+    call.out = out;
+    call.state = &g;
+    with_product(call, [&](const auto& view) { run(call, view); });
+    y.insert(y.end(), bias.begin(), bias.end());
+    return y;
+  }
+  std::vector<float> dz, other, saved;
+  std::vector<std::uint8_t> mask;
+  ProductGeometry g{};
+};
+
+template <class P>
+void check_slabs(P& p) {
+  const std::vector<float> naive = p([](const Call& call, const auto& view) { run_naive(call, view); });
+  for (const bool in_turn : {false, true}) {
+    CHECK(by_slabs<TinySlabs>(p, in_turn) == naive);
+    CHECK(by_slabs<SmallSlabs>(p, in_turn) == naive);
+    CHECK(by_slabs<MiddleSlabs>(p, in_turn) == naive);
+    CHECK(by_slabs<LargeSlabs>(p, in_turn) == naive);
+  }
 }
 
 /// The filter gradient of a convolution behind relu, pool and dropout.
@@ -162,160 +229,7 @@ void check_cells(const ConvGeometry& geometry, std::int64_t samples, double u) {
   CHECK(worst > 0);
 }
 
-/// A convolution with an epilogue, or its input gradient.
-struct Convolution {
-  explicit Convolution(ConvGeometry geometry) : g(geometry) {
-    const auto extent = [&](std::int32_t in, std::int32_t taps, std::int32_t dilation, std::int32_t stride,
-                            std::int32_t pad) { return (in + 2 * pad - (taps - 1) * dilation - 1) / stride + 1; };
-    g.oh = extent(g.h, g.kh, g.dilation_h, g.stride_h, g.pad_top);
-    g.ow = extent(g.w, g.kw, g.dilation_w, g.stride_w, g.pad_left);
-    g.ph = g.pool ? g.oh / 2 : g.oh;
-    g.pw = g.pool ? g.ow / 2 : g.ow;
-    g.mask = g.pool;
-    g.bias = true;
-    std::mt19937 rng(13);
-    std::uniform_real_distribution<float> draw(-1.f, 1.f);
-    x.resize(static_cast<std::size_t>(g.n * g.h * g.w * g.c));
-    filter.resize(static_cast<std::size_t>(g.kh * g.kw * g.c * g.k));
-    bias.resize(static_cast<std::size_t>(g.k));
-    gy.resize(static_cast<std::size_t>(g.n * g.ph * g.pw * g.k));
-    for (std::vector<float>* v : {&x, &filter, &bias, &gy})
-      for (float& f : *v) f = draw(rng);
-    mask.resize(gy.size());
-    for (std::uint8_t& m : mask) m = rng() % 5 == 4 ? op::Epilogue::killed : static_cast<std::uint8_t>(rng() % 4);
-  }
-  /// run(call, geometry); y.
-  template <class Run>
-  std::vector<float> forward(const Run& run) {
-    std::vector<float> y(gy.size(), -1.f);
-    std::vector<float> room(static_cast<std::size_t>(g.n * g.oh * g.ow * g.k * 64));
-    std::vector<std::uint8_t> positions(gy.size());
-    const void* in[] = {x.data(), filter.data(), bias.data()};
-    void* out[] = {y.data(), positions.data()};
-    Call call;
-    call.in = in;
-    call.out = out;
-    call.state = &g;
-    call.workspace = room.data();
-    run(call, forward_view(call, g));
-    return y;
-  }
-  template <class Run>
-  std::vector<float> grad_input(const Run& run) {
-    std::vector<float> gx(x.size(), -1.f);
-    const void* in[] = {gy.data(), filter.data(), mask.data()};
-    void* out[] = {gx.data()};
-    Call call;
-    call.in = in;
-    call.out = out;
-    call.state = &g;
-    run(call, grad_input_view(call, g));
-    return gx;
-  }
-  void make_positive() {
-    for (std::vector<float>* v : {&x, &filter, &bias, &gy})
-      for (float& f : *v) f = std::abs(f);
-  }
-
-  ConvGeometry g;
-  std::vector<float> x, filter, bias, gy;
-  std::vector<std::uint8_t> mask;
-};
-
-/// The largest error by what roundings of operands and sums may change; under a pool, that of the largest of four.
-double worst_error(const std::vector<float>& exact, const std::vector<float>& found, const std::vector<float>& size,
-                   double u) {
-  double worst = 0;
-  for (std::size_t i = 0; i < exact.size(); ++i) {
-    const double error = std::abs(static_cast<double>(found[i]) - static_cast<double>(exact[i]));
-    worst = std::max(
-        worst, !(error >= 0) ? 1e30 : error / (static_cast<double>(size[i]) * (2 * u + u * u + 100 * 0x1p-24) + 1e-30));
-  }
-  return worst;
-}
-
-template <class T>
-void check_forward_bands(const ConvGeometry& geometry, double u) {
-  Convolution c(geometry);
-  REQUIRE(takes_forward_bands(c.g));
-  const auto naive = [](const Call& call, const auto& view) { run_naive(call, view); };
-  const std::vector<float> exact = c.forward(naive), found = c.forward([&](const Call&call, const ForwardView&view) {
-    ForwardBands problem = forward_problem(c.g, view);
-    REQUIRE(choose_tile<T>(problem.bands));
-    run_bands<T>(call, problem);
-  });
-  c.make_positive();
-  const double worst = worst_error(exact, found, c.forward(naive), u);
-  CHECK(worst < 1);
-  CHECK(worst > 0);
-}
-template <class T>
-void check_grad_input_bands(const ConvGeometry& geometry, double u) {
-  Convolution c(geometry);
-  REQUIRE(takes_grad_input_bands(c.g));
-  const auto naive = [](const Call& call, const auto& view) { run_naive(call, view); };
-  const std::vector<float> exact = c.grad_input(naive),
-                           found = c.grad_input([&](const Call&call, const GradInputView&view) {
-                             GradInputBands problem = grad_input_problem(c.g, view);
-                             REQUIRE(choose_tile<T>(problem.bands));
-                             run_bands<T>(call, problem);
-                           });
-  c.make_positive();
-  const double worst = worst_error(exact, found, c.grad_input(naive), u);
-  CHECK(worst < 1);
-  CHECK(worst > 0);
-}
-template <class Format>
-void check_bands(const ConvGeometry& g, double u) {
-  using Tiles = BandTiles<Format>;
-  check_forward_bands<typename Tiles::Narrow>(g, u);
-  check_forward_bands<typename Tiles::Wide>(g, u);
-  check_forward_bands<typename Tiles::DeepNarrow>(g, u);
-  check_forward_bands<typename Tiles::DeepWide>(g, u);
-  if (g.stride_h > 1 || g.stride_w > 1) return;
-  check_grad_input_bands<typename Tiles::Narrow>(g, u);
-  check_grad_input_bands<typename Tiles::Wide>(g, u);
-  check_grad_input_bands<typename Tiles::DeepNarrow>(g, u);
-  check_grad_input_bands<typename Tiles::DeepWide>(g, u);
-}
-
 }  // namespace
-
-TEST_CASE("convolutions from lines in shared memory keep their bounds", "[cuda][tiles][bands]") {
-  // One slice of channels and a part of it, images that share a block, lines that end within a fragment.
-  const ConvGeometry small{.n = 5, .h = 7, .w = 7, .c = 8, .kh = 3, .kw = 3, .k = 12, .pad_top = 1, .pad_left = 1};
-  // Bands that begin within an image and end in the next, several slices, blocks of columns and chunks of taps.
-  const ConvGeometry many{.n = 3, .h = 23, .w = 21, .c = 76, .kh = 4, .kw = 3, .k = 68, .dilation_h = 2, .pad_top = 3};
-  const ConvGeometry strided{
-      .n = 2, .h = 31, .w = 40, .c = 36, .kh = 3, .kw = 5, .k = 40, .stride_h = 2, .stride_w = 3, .pad_left = 2};
-  // Pools whose odd last line and column are left out, with pads of both parities, and pads that reach beyond the taps.
-  const ConvGeometry pooled{.n = 3, .h = 22, .w = 18, .c = 12, .kh = 2, .kw = 4, .k = 36, .pad_top = 1, .pool = true};
-  const ConvGeometry padded{
-      .n = 2, .h = 9, .w = 10, .c = 40, .kh = 2, .kw = 2, .k = 72, .pad_top = 2, .pad_left = 3, .pool = true};
-  const ConvGeometry leaping{.n = 2,
-                             .h = 25,
-                             .w = 27,
-                             .c = 8,
-                             .kh = 3,
-                             .kw = 3,
-                             .k = 8,
-                             .stride_h = 2,
-                             .stride_w = 2,
-                             .dilation_w = 2,
-                             .pad_left = 1,
-                             .pool = true};
-  for (const ConvGeometry& g : {small, many, strided, pooled, padded, leaping}) {
-    CAPTURE(g.h, g.w);
-    check_bands<Bf16>(g, 0x1p-8);
-    check_bands<Fp16>(g, 0x1p-11);
-    check_bands<Tf32>(g, 0x1p-11);
-  }
-  const ConvGeometry mnist{.n = 2, .h = 26, .w = 26, .c = 32, .kh = 3, .kw = 3, .k = 64, .pool = true};
-  check_forward_bands<BandTiles<Bf16>::Wide>(mnist, 0x1p-8);
-  check_forward_bands<BandTiles<Tf32>::DeepWide>(mnist, 0x1p-11);
-  check_grad_input_bands<BandTiles<Bf16>::DeepNarrow>(mnist, 0x1p-8);
-  check_grad_input_bands<BandTiles<Tf32>::DeepNarrow>(mnist, 0x1p-11);
-}
 
 TEST_CASE("every tile of fp32 has the bits of the naive loop", "[cuda][tiles]") {
   Product p(150, 139, 90);
@@ -324,6 +238,27 @@ TEST_CASE("every tile of fp32 has the bits of the naive loop", "[cuda][tiles]") 
   CHECK(tiled<Tile<64, 32, 4, 4>>(p) == naive);
   CHECK(tiled<Tile<128, 64, 8, 4>>(p) == naive);
   CHECK(tiled<Tile<128, 128, 8, 8>>(p) == naive);
+}
+
+TEST_CASE("slabs have the bits of the naive loop", "[cuda][tiles]") {
+  // By fours and not; one chunk, and three, the last of which is short.
+  for (const std::int64_t k : {90, 92, 2116})
+    for (const std::int64_t extent : {139, 140}) {
+      Product p(k > 1000 ? 20 : 150, k > 1000 ? extent - 100 : extent, k);
+      check_slabs(p);
+    }
+  const PrologueGeometry none{}, dropped{true, true, op::UnaryFn::relu, 0.f, 0.25f},
+      relu{true, false, op::UnaryFn::relu, 0.f, 0.f}, tanh{true, false, op::UnaryFn::tanh, 0.f, 0.f};
+  for (const bool of_weights : {false, true}) {
+    for (const PrologueGeometry& prologue : {none, dropped, relu, tanh}) {
+      ProductGradient by_fours(of_weights, 44, 36, 76, prologue), odd(of_weights, 41, 35, 75, prologue);
+      check_slabs(by_fours);
+      check_slabs(odd);
+    }
+    ProductGradient tall(of_weights, 132, 140, 68, dropped), chunks(of_weights, 12, 8, 2060, dropped);
+    check_slabs(tall);
+    check_slabs(chunks);
+  }
 }
 
 TEST_CASE("every tile of the tensor cores keeps its bound", "[cuda][tiles]") {
@@ -353,6 +288,23 @@ TEST_CASE("the filter gradient cell by cell keeps its bound", "[cuda][tiles]") {
   }
   check_cells<Bf16>(mnist, 1, 0x1p-8);
   check_cells<Tf32>(mnist, 1, 0x1p-11);
+}
+
+TEST_CASE("the filter gradient by live terms has the bits of the naive loop", "[cuda][tiles]") {
+  // One group of samples and several; bands of an image; more than one block of channels, of filters and of taps, with strides,
+  // dilation and padding; filters that are no multiple of four.
+  const ConvGeometry mnist{.n = 2, .h = 26, .w = 26, .c = 32, .kh = 3, .kw = 3, .k = 64};
+  const ConvGeometry groups{.n = 17, .h = 9, .w = 8, .c = 8, .kh = 3, .kw = 3, .k = 7, .pad_top = 1, .pad_left = 1};
+  const ConvGeometry wide{.n = 3, .h = 5, .w = 84, .c = 12, .kh = 1, .kw = 2, .k = 5, .pad_top = 1, .pad_left = 2};
+  const ConvGeometry many{
+      .n = 5, .h = 14, .w = 11, .c = 36, .kh = 5, .kw = 2, .k = 20, .stride_w = 2, .dilation_h = 2, .pad_top = 3};
+  for (const ConvGeometry& geometry : {mnist, groups, wide, many}) {
+    FilterGradient gradient(geometry);
+    REQUIRE(takes_live_terms(gradient.g));
+    CHECK(gradient.naive() == gradient(order::sample_group, [&](const Call& call, const auto& view) {
+            run_grad_filter_live<UsualLiveTile>(call, gradient.g, view);
+          }));
+  }
 }
 
 TEST_CASE("copied operands have the bits of staged ones", "[cuda][tiles]") {

@@ -16,7 +16,7 @@ for stage in "${stages[@]}"; do
   sed -n "/^== $stage$/,/^== /p" "$work/all/log.txt" | grep -q 'would run: ' || fail "stage $stage would run nothing"
 done
 [[ $(grep '^== ' "$work/log" | tr -d '\n') == "$(printf '== %s' "${stages[@]}")" ]] || fail "the order of the stages"
-for tool in nvidia-smi compute-sanitizer torch jax; do
+for tool in nvidia-smi ncu compute-sanitizer torch jax; do
   grep -q "left out: $tool" "$work/all/results.md" || fail "the refusal of $tool is not in the results"
 done
 ! grep -rq "$root" "$work/all" || fail "a path of this machine is in the results"
@@ -48,8 +48,15 @@ rows=$(for n in "${names[@]}"; do row "$n"; done | paste -sd,)
 echo "{\"precision\": \"$p\", \"rows\": [$rows]}"'
 # A Python without PyTorch and JAX, whatever this machine's has.
 stand_in "$work/tools/python" '[[ $1 == -c && $2 == *find_spec* ]] && { [[ $2 == *json* ]] && echo "[\"torch\", \"jax\"]"; exit 1; }; exec python3 "$@"'
+# Nsight Compute: a step's two kernels between the ends of steps.
+stand_in "$work/tools/ncu" "$flag"'
+kernel() { for m in gpu__time_duration.sum,$3 sm__throughput.avg.pct_of_peak_sustained_elapsed,41.6 smsp__average_warps_issue_stalled_barrier_per_issue_active.ratio,2.25; do
+  echo "\"$1\",\"void tenon::cuda::$2<int>(int)\",\"(4, 2, 1)\",\"(256, 1, 1)\",\"${m%,*}\",\"${m#*,}\""; done; }
+{ echo "==PROF== began"; echo "\"ID\",\"Kernel Name\",\"Grid Size\",\"Block Size\",\"Metric Name\",\"Metric Value\""
+  kernel 0 early 900000; kernel 1 note_and_advance 2000; kernel 2 first 1500; kernel 3 note_and_advance 2000; kernel 4 late 900000
+} >"$(flag --log-file "$@")"'
 for f in train-images-idx3 train-labels-idx1; do : >"$work/data/$f-ubyte"; done
-"$root/bench/gpu.sh" "$work/run" --build "$work/build" --data-folder "$work/data" --python "$work/tools/python" \
+PATH=$work/tools:$PATH "$root/bench/gpu.sh" "$work/run" --build "$work/build" --data-folder "$work/data" --python "$work/tools/python" \
   environment predictions correct steps-cnn epochs steps-mlp kernels tests profile >"$work/log" 2>&1 || {
   cat "$work/log" "$work/run/log.txt" >&2
   fail "the run with stand-ins failed"
@@ -68,6 +75,10 @@ said '| MLP step, batch 64, best precision | 15 us | 8 us | 12 us | required |'
 said "| fp32 product of 4096: share of cuBLAS' rate | 85 % | 95 % | 90 % | required |"
 said '| graph_node | 9 us | 1.2 to 1.4 | miss |'
 said '| pool2d/conv2_mnist | fp16 | 10.00 us | 20.00 us | 9.00 us | 0.90 |'
+said '## Kernels of a step of the MLP, tf32'
+said '| `first<int>` | 4x2x1 | 256 |  | 1.5 | 42 % |  |  | barrier 2.2 |'
+said '| together | | | | 4 | | | | |'
+! grep -q 'early\|late<' "$work/run/results.md" || fail "kernels of other steps are counted"
 said 'left out: torch'
 ! grep -rq "$work/build" "$work/run" || fail "a path of this machine is in the results of a run"
 grep -q 'no cuDNN' "$work/run/log.txt" || fail "what a contender said is not in the log"

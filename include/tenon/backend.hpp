@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 
 #include "tenon/kernel.hpp"
@@ -52,6 +53,9 @@ class Backend {
   [[nodiscard]] virtual void* stream() const { return nullptr; }
   /// Work between the two is recorded and not run; the recording runs by replay(). Null where the device has no such thing.
   virtual void begin_capture() {}
+  /// What is recorded from here on is a piece of its own, which waits for the pieces named and may run beside all others. They are
+  /// numbered from 0 on in the order of these calls. Without one, everything recorded runs in order.
+  virtual void begin_piece(std::span<const std::int32_t> /*after*/) {}
   [[nodiscard]] virtual std::shared_ptr<void> end_capture() { return nullptr; }
   virtual void replay(void* /*recording*/) {}
   /// For blocks of training steps without the host (kernels/common/step_block.hpp); null where the device has no such loops.

@@ -60,7 +60,8 @@ struct Call {
   const void* state = nullptr;  // Step::state
   std::int32_t threads = 1;
   void* stream = nullptr;
-  std::int64_t first_sample = 0;  // of the whole batch, where the operands are a strip of one: what randomness is counted from
+  /// Of the whole batch, where the operands are a strip of one: what randomness is counted from. Of a block of steps: what feed takes.
+  std::int64_t first_sample = 0;
 };
 
 using RunFn = void (*)(const Call&);

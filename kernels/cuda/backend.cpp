@@ -87,6 +87,9 @@ class CudaBackend final : public Backend {
 
   [[nodiscard]] void* stream() const override { return module_.stream(device_); }
   void begin_capture() override { check(module_.begin_capture(device_)); }
+  void begin_piece(std::span<const std::int32_t> after) override {
+    check(module_.begin_piece(device_, after.data(), static_cast<std::int32_t>(after.size())));
+  }
   [[nodiscard]] std::shared_ptr<void> end_capture() override {
     Graph* graph = nullptr;
     check(module_.end_capture(device_, &graph));

@@ -6,6 +6,7 @@
 #include "kernels/common/order.hpp"
 #include "kernels/cuda/contractions.hpp"
 #include "kernels/cuda/filter_gradient.hpp"
+#include "kernels/cuda/product_plan.hpp"
 
 namespace tenon::cuda {
 namespace {
@@ -30,6 +31,11 @@ Bound bind_contraction(const Kernel& row, RunFn run, const Geometry& g, const Ex
 // --- matmul -------------------------------------------------------------------------------------------------------
 Bound bind_product(const Kernel& row, const ProductGeometry& g) {
   const std::int64_t bias = g.bias_grad ? 1 : 0;
+  if (!row.canonical && !contractions(row).naive) {
+    const Bound bound = bind_contraction(row, contractions(row).product, g, {1, g.m, g.n, g.k, 1});
+    if (!std::holds_alternative<Step>(bound)) return bound;
+    return make_step(contractions(row).product, g, static_cast<std::size_t>(product_room(g)) * 4);
+  }
   return bind_contraction(
       row, contractions(row).product, g,
       {1, g.m + (g.b_in == 0 ? bias : 0), g.n + (g.a_in == 0 ? bias : 0), g.k, order::chunks(g.k, order::k_chunk)});
@@ -65,10 +71,11 @@ Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
 Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
   const ConvGeometry g = conv_geometry(p);
+  const bool few = !row.canonical && takes_few_sums(g);
   const std::int64_t samples = row.canonical ? order::sample_group : chunk_samples(g);
   return bind_contraction(row, contractions(row).conv2d_grad_filter, g,
                           {g.groups, std::int64_t{g.kh} * g.kw * (g.c / g.groups) + (g.bias ? 1 : 0), g.k / g.groups,
-                           g.n * g.oh * g.ow, order::chunks(g.n, samples)});
+                           g.n * g.oh * g.ow, few ? few_cut(g).chunks(g.n) : order::chunks(g.n, samples)});
 }
 
 }  // namespace

@@ -24,5 +24,9 @@ void conv2d_grad_filter_naive(const Call&);
 void conv2d_grad_filter_tf32(const Call&);
 void conv2d_grad_filter_bf16(const Call&);
 void conv2d_grad_filter_fp16(const Call&);
+// Of few channels, where filter_gradient.hpp says that they take a problem: takes_few, takes_few_sums, takes_few_chains.
+void conv2d_few(const Call&);
+void conv2d_few_sums(const Call&);
+void conv2d_few_chains(const Call&);
 
 }  // namespace tenon::cuda

@@ -9,6 +9,7 @@ namespace {
 template <class Format>
 void grad_filter(const Call& call) {
   const auto& g = state_of<ConvGeometry>(call);
+  if (takes_few_sums(g)) return conv2d_few_sums(call);
   const GradFilterView view = grad_filter_view(call, g, chunk_samples(g));
   if (takes_cells(g))
     run_grad_filter_cells<Format>(call, g, view);

@@ -72,6 +72,19 @@ struct Epilogue {
       if (row + i * apart < rows) finish_line(row + i * apart, column, columns_end, v.sum[i], bytes);
     }
   }
+  /// One row of four columns, without a pool, whose sums have their bias already.
+  __device__ void finish_row(std::int64_t row, std::int64_t column, std::int64_t columns_end,
+                             const float sum[4]) const {
+    float v[4];
+    std::uint8_t bytes[4] = {};
+#pragma unroll
+    for (int j = 0; j < 4; ++j) v[j] = relu ? pointwise::Relu<math::Scalar>::value(sum[j]) : sum[j];
+    if (activation != op::UnaryFn::identity && !relu) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) v[j] = unary_value(activation, alpha, v[j]);
+    }
+    finish_line(row, column, columns_end, v, bytes);
+  }
 
  private:
   /// Functions that take many instructions go through a loop that is not unrolled, over a copy that may be indexed.

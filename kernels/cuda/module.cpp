@@ -179,7 +179,12 @@ Answer synchronize(Device* d) {
 
 Answer begin_capture(Device* d) {
   if (const cudaError_t e = enter(d); e != cudaSuccess) return answer_of(e, "selecting the device");
+  d->pieces.clear();
   return answer_of(cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal), "beginning a capture");
+}
+Answer begin_piece(Device* d, const std::int32_t* after, std::int32_t count) {
+  if (const cudaError_t e = enter(d); e != cudaSuccess) return answer_of(e, "selecting the device");
+  return answer_of(d->pieces.begin(d->stream, after, count), "ordering a capture");
 }
 Answer end_capture(Device* d, Graph** graph) {
   cudaGraph_t captured = nullptr;
@@ -240,6 +245,7 @@ extern "C" __attribute__((visibility("default"))) const tenon::cuda::Module* ten
                              .clear = clear,
                              .synchronize = synchronize,
                              .begin_capture = begin_capture,
+                             .begin_piece = begin_piece,
                              .end_capture = end_capture,
                              .replay = replay,
                              .release_graph = release_graph};

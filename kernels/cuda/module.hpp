@@ -11,7 +11,7 @@
 
 namespace tenon::cuda {
 
-inline constexpr std::uint32_t module_abi = 2;
+inline constexpr std::uint32_t module_abi = 3;
 
 enum class Code : std::int32_t {
   ok,
@@ -64,7 +64,8 @@ constexpr std::uint64_t module_layout() {
   for (const std::size_t size :
        {sizeof(Problem), sizeof(Call), sizeof(Control), sizeof(Loops), sizeof(Contractions), sizeof(ProductGeometry),
         sizeof(ConvGeometry), sizeof(PoolGeometry), sizeof(ChainGeometry), sizeof(UpdateGeometry), sizeof(RowsGeometry),
-        sizeof(BinaryGeometry), sizeof(FeedGeometry), sizeof(StepBlock), sizeof(LibraryRow), sizeof(LibraryStep), static_cast<std::size_t>(op::kinds)})
+        sizeof(BinaryGeometry), sizeof(FeedGeometry), sizeof(StepBlock), sizeof(LibraryRow), sizeof(LibraryStep),
+        static_cast<std::size_t>(op::kinds)})
     hash = (hash ^ size) * 0x100000001b3;
   return hash;
 }
@@ -101,6 +102,8 @@ struct Module {
 
   /// What is given to the stream between the two is recorded and not run.
   Answer (*begin_capture)(Device*);
+  /// What is recorded from here on waits for what was recorded in the pieces named, by the numbers of these calls from 0 on.
+  Answer (*begin_piece)(Device*, const std::int32_t* after, std::int32_t count);
   Answer (*end_capture)(Device*, Graph**);
   Answer (*replay)(Device*, Graph*);
   void (*release_graph)(Device*, Graph*);

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/pieces.hpp"
+
 namespace tenon::cuda {
 
 struct Libraries;  // handles of cuDNN and cuBLAS
@@ -12,6 +14,7 @@ struct Device {
   std::int32_t ordinal = 0;
   cudaStream_t stream = nullptr;
   Libraries* libraries = nullptr;  // opened when their rows are asked for
+  Pieces pieces = {};              // of what the stream captures
 };
 
 }  // namespace tenon::cuda

@@ -80,6 +80,12 @@ __device__ __forceinline__ void cp_async_16(void* shared, const void* global, bo
                "r"(valid ? 16 : 0)
                : "memory");
 }
+/// Likewise 4 bytes, aligned to 4.
+__device__ __forceinline__ void cp_async_4(void* shared, const void* global, bool valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)), "l"(global),
+               "r"(valid ? 4 : 0)
+               : "memory");
+}
 /// The copies that the thread started since the last commit become a group.
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 /// Waits until at most n groups of this thread are under way. Other threads see the copies after a barrier behind that.
@@ -102,6 +108,11 @@ __device__ __forceinline__ void store_words(unsigned* shared, uint4 v) {
 __device__ __forceinline__ void store_words(unsigned* shared, uint2 v) {
   asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(shared_address(shared)), "r"(v.x), "r"(v.y) : "memory");
 }
+
+/// Two of them, aligned to 8, and one: where shared memory is no array of elements.
+__device__ __forceinline__ float2 load_2(const float* shared) { return *reinterpret_cast<const float2*>(shared); }
+__device__ __forceinline__ float load_1(const float* shared) { return *shared; }
+__device__ __forceinline__ void store_1(float* shared, float v) { *shared = v; }
 
 /// To the nearest tf32, which has 10 bits of fraction; ties away from zero.
 __device__ __forceinline__ unsigned to_tf32(float v) {

@@ -25,10 +25,11 @@ __device__ inline float element(const void* data, DType type, std::int64_t i) {
   return static_cast<const float*>(data)[i];
 }
 
-__global__ void gather_rows(FeedGeometry g, Columns columns, const StepBlock* block, const Control* control) {
+__global__ void gather_rows(FeedGeometry g, Columns columns, std::int64_t first, const StepBlock* block,
+                            const Control* control) {
   RowStorage& shared = shared_storage<RowStorage>();
   if (threadIdx.x == 0) {
-    const std::int64_t sample = block->next_sample + blockIdx.x;
+    const std::int64_t sample = block->next_sample + first + blockIdx.x;
     const std::int64_t inside = sample % g.samples;
     const auto sweep = g.continuous ? static_cast<std::uint32_t>(sample / g.samples) : control->epoch;
     const auto n = static_cast<std::uint64_t>(g.samples), i = static_cast<std::uint64_t>(inside);
@@ -61,7 +62,6 @@ __global__ void note_and_advance(AdvanceGeometry g, Scalars scalars, StepBlock* 
   for (std::int32_t v = 0; v < g.values; ++v) block->value[i][v] = *scalars.value[v];
   block->halt[i] = control->halt;
   block->done = i + 1;
-  block->next_sample += g.batch;
   if (!g.training) return;
   ++control->step;
   if (control->halt == 0) {
@@ -85,14 +85,15 @@ void feed(const Call& call) {
   }
   const unsigned threads = widest > 128 ? block_threads : warp;
   launch(call, gather_rows, dim3(static_cast<unsigned>(g.batch)), dim3(threads), sizeof(RowStorage), g, columns,
-         static_cast<const StepBlock*>(call.workspace), static_cast<const Control*>(call.control));
+         call.first_sample, static_cast<const StepBlock*>(call.workspace), static_cast<const Control*>(call.control));
 }
 
 void advance(const Call& call) {
   const auto& g = state_of<AdvanceGeometry>(call);
   Scalars scalars{};
   for (std::int32_t v = 0; v < g.values; ++v) scalars.value[v] = static_cast<const float*>(call.in[v]);
-  launch(call, note_and_advance, dim3(1), dim3(1), 0, g, scalars, static_cast<StepBlock*>(call.workspace), call.control);
+  launch(call, note_and_advance, dim3(1), dim3(1), 0, g, scalars, static_cast<StepBlock*>(call.workspace),
+         call.control);
 }
 
 }  // namespace tenon::cuda

@@ -47,13 +47,26 @@ void DeviceRun::bind(std::vector<std::pair<Home, const std::byte*>> scalars) {
   runs_ = block_runs_ = 0;
 }
 
+void DeviceRun::piece(const std::vector<Access>& accesses) {
+  if (order_ != nullptr) backend_->begin_piece(order_->add(accesses));
+}
+
+void DeviceRun::upload(std::byte* to, const std::byte* from, std::size_t bytes) {
+  piece({access_to(to, static_cast<std::int64_t>(bytes), AccessKind::write)});
+  backend_->upload(to, from, bytes);
+}
+void DeviceRun::download(std::byte* to, const std::byte* from, std::size_t bytes) {
+  piece({access_to(from, static_cast<std::int64_t>(bytes), AccessKind::read)});
+  backend_->download(to, from, bytes);
+}
+
 void DeviceRun::enqueue(const std::function<void()>& steps) {
-  backend_->upload(device_.data(), given_.data(), given_bytes_);
+  upload(device_.data(), given_.data(), given_bytes_);
   steps();
-  backend_->download(taken_.data(), device_.data(), sizeof(Control));
+  download(taken_.data(), device_.data(), sizeof(Control));
   std::byte* to = taken_.data() + rounded(sizeof(Control));
   for (const auto& [home, address] : scalars_) {
-    backend_->download(to, address, scalar_bytes);
+    download(to, address, scalar_bytes);
     to += scalar_bytes;
   }
 }
@@ -66,9 +79,12 @@ void DeviceRun::run_or_replay(std::shared_ptr<void>& recording, int& runs, const
     work();
   } else {
     backend_->begin_capture();
+    order_ = std::make_unique<RecordingOrder>();
     try {
       work();
+      order_.reset();
     } catch (...) {
+      order_.reset();
       // Nothing that was recorded shall run, and the stream must leave its state.
       try {
         (void)backend_->end_capture();
@@ -93,7 +109,7 @@ void DeviceRun::run(const std::vector<const std::byte*>& inputs, Control& contro
 }
 
 void DeviceRun::run_block(std::uint64_t feed, StepBlock& block, Control& control, int count,
-                          const std::function<void(StepBlock*)>& step) {
+                          const std::function<void(StepBlock*, int)>& step) {
   const std::lock_guard lock(backend_->mutex());
   if (feed != block_feed_) block_recordings_.clear();
   block_feed_ = feed;
@@ -104,11 +120,11 @@ void DeviceRun::run_block(std::uint64_t feed, StepBlock& block, Control& control
   std::memcpy(given_.data(), &control, sizeof control);
   std::memcpy(block_given_.data(), &block, sizeof block);
   run_or_replay(block_recordings_[count], block_runs_, [&] {
-    backend_->upload(device_.data(), given_.data(), sizeof control);
-    backend_->upload(block_.data(), block_given_.data(), sizeof block);
-    for (int i = 0; i < count; ++i) step(reinterpret_cast<StepBlock*>(block_.data()));
-    backend_->download(taken_.data(), device_.data(), sizeof control);
-    backend_->download(block_given_.data(), block_.data(), sizeof block);
+    upload(device_.data(), given_.data(), sizeof control);
+    upload(block_.data(), block_given_.data(), sizeof block);
+    for (int i = 0; i < count; ++i) step(reinterpret_cast<StepBlock*>(block_.data()), i);
+    download(taken_.data(), device_.data(), sizeof control);
+    download(block_given_.data(), block_.data(), sizeof block);
   });
   std::memcpy(&control, taken_.data(), sizeof control);
   std::memcpy(&block, block_given_.data(), sizeof block);

@@ -30,6 +30,7 @@ BoundNode bind_node(const Graph& g, std::int32_t number, const RowSet& rows, Tun
   s.owned_row = m.owned_row;
   s.step = std::move(m.step);
   s.result = node.out.empty() ? g.spec(node.in[0]) : g.spec(node.out[0]);
+  s.control = control_use(node.op);
   s.cost = cost_node(node.op, g.specs(node.in), g.specs(node.out));
   if (verbose("dispatch")) {
     log(LogLevel::info, fmt::format("dispatch: {} -> {}", text_of(problem, node.op), row_name(*s.row)));
@@ -72,10 +73,14 @@ class Layout {
     plan_.arena_bytes = place_buffers(buffers_);
     for (std::size_t i = 0; i < nodes.size(); ++i) {
       PlanStep& s = nodes[i].step;
-      for (const ValueId v : nodes[i].in) s.in.push_back(home(v));
+      for (const ValueId v : nodes[i].in) {
+        s.in.push_back(home(v));
+        s.in_bytes.push_back(static_cast<std::int64_t>(g_.spec(v).bytes()));
+      }
       for (const ValueId v : nodes[i].out) {
         s.out.push_back(home(v));
-        s.result_bytes += static_cast<std::int64_t>(g_.spec(v).bytes());
+        s.out_bytes.push_back(static_cast<std::int64_t>(g_.spec(v).bytes()));
+        s.result_bytes += s.out_bytes.back();
       }
       if (s.step.workspace > 0) s.workspace = buffers_[workspace[i]].offset;
       plan_.steps.push_back(std::move(s));

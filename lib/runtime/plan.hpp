@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "kernels/common/step_block.hpp"
+#include "lib/ops/control_use.hpp"
 #include "lib/passes/row_set.hpp"
 #include "lib/passes/strip_policy.hpp"
+#include "lib/runtime/recording_order.hpp"
 #include "tenon/graph.hpp"
 #include "tenon/program.hpp"
 #include "tenon/rules.hpp"
@@ -23,6 +25,8 @@ struct PlanStep {
   std::shared_ptr<const Kernel> owned_row;
   Step step;
   std::vector<Home> in, out;  // Space::arena with byte offsets
+  std::vector<std::int64_t> in_bytes, out_bytes;
+  ControlUse control = ControlUse::all;
   std::int64_t workspace = -1;
   TensorSpec result;
   std::int64_t result_bytes = 0;
@@ -105,6 +109,7 @@ class Runner {
   };
   [[nodiscard]] const std::byte* address(const Home& home) const;
   void run_steps(Control& control, int threads);
+  void find_accesses();
 
   Plan* plan_;
   Backend* device_;
@@ -113,6 +118,7 @@ class Runner {
   std::vector<const void*> in_;
   std::vector<void*> out_;
   std::vector<Patch> patches_;
+  std::vector<std::vector<Access>> accesses_;  // of each step, on a device
   std::vector<const std::byte*> last_inputs_;
 };
 

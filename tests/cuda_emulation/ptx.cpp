@@ -110,15 +110,16 @@ void load_matrices(const char* word, int count, bool transposed, unsigned* r, co
   meet_warp(word, all, where, &mine, load_rows);
 }
 
-void copy_async(void* shared, const void* global, bool valid, const Site& where) {
-  check_shared("cp_async_16", shared, where);
-  if (valid && reinterpret_cast<std::uintptr_t>(global) % 16 != 0)
-    fail(caller("cp_async_16", where) + " with a source that is not aligned to 16");
+void copy_async(void* shared, const void* global, bool valid, std::size_t bytes, const Site& where) {
+  const char* word = bytes == 16 ? "cp_async_16" : "cp_async_4";
+  check_shared(word, shared, where, static_cast<int>(bytes));
+  if (valid && reinterpret_cast<std::uintptr_t>(global) % bytes != 0)
+    fail(caller(word, where) + " with a source that is not aligned to " + std::to_string(bytes));
   auto* to = static_cast<unsigned char*>(shared);
-  touch_bytes(Access::copy, *running, to, 16, where);
-  mark_pending(to, 16, true);
-  for (int i = 0; i < 16; i += 2) std::memcpy(to + i, &nan_pattern, 2);
-  running->copies.push_back({to, valid ? global : nullptr, running->group, where});
+  touch_bytes(Access::copy, *running, to, bytes, where);
+  mark_pending(to, bytes, true);
+  for (std::size_t i = 0; i < bytes; i += 2) std::memcpy(to + i, &nan_pattern, 2);
+  running->copies.push_back({to, valid ? global : nullptr, bytes, running->group, where});
 }
 
 void commit_copies() { ++running->group; }
@@ -129,11 +130,11 @@ void wait_for_copies(int groups, const Site&) {
   for (const AsyncCopy& c : t.copies) {
     if (!done(c)) continue;
     if (c.from != nullptr)
-      std::memcpy(c.to, c.from, 16);
+      std::memcpy(c.to, c.from, c.bytes);
     else
-      std::memset(c.to, 0, 16);
-    touch_bytes(Access::copy, t, c.to, 16, c.where);
-    mark_pending(c.to, 16, false);
+      std::memset(c.to, 0, c.bytes);
+    touch_bytes(Access::copy, t, c.to, c.bytes, c.where);
+    mark_pending(c.to, c.bytes, false);
   }
   std::erase_if(t.copies, done);
 }
@@ -150,11 +151,17 @@ void store_four(void* shared, const void* from, const Site& where) {
   for (int i = 0; i < 4; ++i) touch(Access::write, *running, to + 4 * i, 4, -1, where);
   std::memcpy(shared, from, 16);
 }
-void store_two(void* shared, const void* from, const Site& where) {
-  check_shared("store_words", shared, where, 8);
+void load_some(void* to, const void* shared, std::size_t bytes, const Site& where) {
+  check_shared(bytes == 4 ? "load_1" : "load_2", shared, where, static_cast<int>(bytes));
+  const auto* from = static_cast<const unsigned char*>(shared);
+  for (std::size_t i = 0; i < bytes; i += 4) touch(Access::read, *running, from + i, 4, -1, where);
+  std::memcpy(to, shared, bytes);
+}
+void store_some(void* shared, const void* from, std::size_t bytes, const Site& where) {
+  check_shared(bytes == 4 ? "store_1" : "store_words", shared, where, static_cast<int>(bytes));
   auto* to = static_cast<unsigned char*>(shared);
-  for (int i = 0; i < 2; ++i) touch(Access::write, *running, to + 4 * i, 4, -1, where);
-  std::memcpy(shared, from, 8);
+  for (std::size_t i = 0; i < bytes; i += 4) touch(Access::write, *running, to + i, 4, -1, where);
+  std::memcpy(shared, from, bytes);
 }
 
 }  // namespace tenon::cuda::emulation

@@ -10,13 +10,15 @@ namespace emulation {
 enum class Operand : std::uint8_t { tf32, bf16, f16 };
 void multiply(Operand, const char* word, float* d, const unsigned* a, const unsigned* b, const Site&);
 void load_matrices(const char* word, int count, bool transposed, unsigned* r, const void* shared, const Site&);
-void copy_async(void* shared, const void* global, bool valid, const Site&);
+void copy_async(void* shared, const void* global, bool valid, std::size_t bytes, const Site&);
 void commit_copies();
 void wait_for_copies(int groups, const Site&);
 /// 16 bytes of elements of 4.
 void load_four(void* to, const void* shared, const Site&);
 void store_four(void* shared, const void* from, const Site&);
-void store_two(void* shared, const void* from, const Site&);  // 8 bytes
+/// 4 or 8 bytes.
+void load_some(void* to, const void* shared, std::size_t bytes, const Site&);
+void store_some(void* shared, const void* from, std::size_t bytes, const Site&);
 /// One number of 16 bits, as fp32.
 float widened_bf16(unsigned bits);
 float widened_f16(unsigned bits);
@@ -51,7 +53,10 @@ inline void ldmatrix_x2_trans(unsigned r[2], const void* shared, TENON_SITE) {
 }
 
 inline void cp_async_16(void* shared, const void* global, bool valid, TENON_SITE) {
-  emulation::copy_async(shared, global, valid, where);
+  emulation::copy_async(shared, global, valid, 16, where);
+}
+inline void cp_async_4(void* shared, const void* global, bool valid, TENON_SITE) {
+  emulation::copy_async(shared, global, valid, 4, where);
 }
 inline void cp_async_commit() { emulation::commit_copies(); }
 template <int n>
@@ -73,7 +78,18 @@ inline uint4 load_4(const unsigned* shared, TENON_SITE) {
 inline void store_4(float* shared, float4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
 inline void store_4(unsigned* shared, uint4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
 inline void store_words(unsigned* shared, uint4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
-inline void store_words(unsigned* shared, uint2 v, TENON_SITE) { emulation::store_two(shared, &v, where); }
+inline void store_words(unsigned* shared, uint2 v, TENON_SITE) { emulation::store_some(shared, &v, sizeof v, where); }
+inline float2 load_2(const float* shared, TENON_SITE) {
+  float2 v;
+  emulation::load_some(&v, shared, sizeof v, where);
+  return v;
+}
+inline float load_1(const float* shared, TENON_SITE) {
+  float v;
+  emulation::load_some(&v, shared, sizeof v, where);
+  return v;
+}
+inline void store_1(float* shared, float v, TENON_SITE) { emulation::store_some(shared, &v, sizeof v, where); }
 
 unsigned to_tf32(float);
 unsigned pack_bf16x2(float low, float high);

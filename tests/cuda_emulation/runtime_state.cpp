@@ -5,6 +5,12 @@
 
 #include "tests/cuda_emulation/engine.hpp"
 
+void CUgraph_st::add(std::function<void()> work) {
+  nodes.push_back(std::make_unique<CUgraphNode_st>(CUgraphNode_st{std::move(work), ends, nodes.size()}));
+  ends = {nodes.back().get()};
+  end_edges.assign(1, {});
+}
+
 namespace tenon::cuda::emulation {
 
 Runtime& Runtime::instance() {
@@ -81,7 +87,7 @@ cudaError_t submit(const char* name, const std::string& arguments, cudaStream_t 
       return remembered(e);
     }
     if (captures) {
-      stream->graph->nodes.push_back(std::move(work));
+      stream->graph->add(std::move(work));
       return cudaSuccess;
     }
     if (r.late && stream != nullptr) {

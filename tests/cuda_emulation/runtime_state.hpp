@@ -12,11 +12,25 @@
 #include "tests/cuda_emulation/emulation.hpp"
 #include "tests/cuda_emulation/launch.hpp"
 
+struct CUgraphNode_st {
+  std::function<void()> work;
+  std::vector<CUgraphNode_st*> after;  // the nodes that it waits for
+  std::size_t number = 0;              // in its graph
+};
 struct CUgraph_st {
-  std::vector<std::function<void()>> nodes;
+  std::vector<std::unique_ptr<CUgraphNode_st>> nodes;
+  // While a stream captures: what its next node will wait for.
+  std::vector<CUgraphNode_st*> ends;
+  std::vector<cudaGraphEdgeData> end_edges;
+
+  void add(std::function<void()> work);
 };
 struct CUgraphExec_st {
-  std::shared_ptr<const std::vector<std::function<void()>>> nodes;
+  struct Node {
+    std::function<void()> work;
+    std::vector<std::size_t> after;
+  };
+  std::shared_ptr<const std::vector<Node>> nodes;
 };
 struct CUstream_st {
   unsigned flags = 0;

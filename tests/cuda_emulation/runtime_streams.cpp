@@ -1,9 +1,11 @@
 // Streams, events, captures and graphs; and launches, which are work of a stream like copies.
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <utility>
 
 #include "tests/cuda_emulation/engine.hpp"
+#include "tests/cuda_emulation/order_of_threads.hpp"
 #include "tests/cuda_emulation/runtime_memory.hpp"
 #include "tests/cuda_emulation/runtime_state.hpp"
 
@@ -42,6 +44,29 @@ std::string refusal(Runtime& r, const Launch& l) {
     return std::to_string(l.shared_bytes) + " bytes of shared memory are over the kernel's limit of " +
            std::to_string(limit) + ", which cudaFuncSetAttribute raises";
   return "";
+}
+
+/// Nodes in an order that the graph allows: as they were captured, or as the schedule shuffles blocks.
+std::vector<std::size_t> order_of(const std::vector<CUgraphExec_st::Node>& nodes) {
+  const ScheduleChoice choice = next_schedule();
+  std::vector<std::size_t> waits(nodes.size()), ready, order;
+  std::vector<std::vector<std::size_t>> then(nodes.size());
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    waits[i] = nodes[i].after.size();
+    for (const std::size_t before : nodes[i].after) then[before].push_back(i);
+    if (waits[i] == 0) ready.push_back(i);
+  }
+  while (!ready.empty()) {
+    std::ranges::sort(ready);
+    // Every choice is the first of what is ready, in the schedule's order.
+    const auto at = ready.begin() + static_cast<std::ptrdiff_t>(
+                                        block_at({choice.schedule, choice.seed + order.size()}, 0, ready.size()));
+    order.push_back(*at);
+    ready.erase(at);
+    for (const std::size_t next : then[order.back()])
+      if (--waits[next] == 0) ready.push_back(next);
+  }
+  return order;
 }
 
 }  // namespace
@@ -212,10 +237,47 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
   });
 }
 
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long* id,
+                                     cudaGraph_t* graph, const cudaGraphNode_t** dependencies,
+                                     const cudaGraphEdgeData** edges, std::size_t* count) {
+  if (const cudaError_t e = cudaStreamIsCapturing(stream, status); e != cudaSuccess) return e;
+  return api("cudaStreamGetCaptureInfo", "", [&](Runtime&) {
+    if (*status != cudaStreamCaptureStatusActive) return cudaSuccess;
+    if (id != nullptr) *id = 1;
+    if (graph != nullptr) *graph = stream->graph;
+    if (dependencies != nullptr) *dependencies = stream->graph->ends.data();
+    if (edges != nullptr) *edges = stream->graph->end_edges.data();
+    if (count != nullptr) *count = stream->graph->ends.size();
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaStreamUpdateCaptureDependencies(cudaStream_t stream, cudaGraphNode_t* dependencies,
+                                                const cudaGraphEdgeData* edges, std::size_t count, unsigned flags) {
+  return api("cudaStreamUpdateCaptureDependencies", std::to_string(count), [&](Runtime& r) {
+    if (const cudaError_t e = r.check_stream(stream); e != cudaSuccess) return e;
+    if (stream == nullptr || stream->graph == nullptr) return cudaErrorInvalidValue;
+    CUgraph_st& g = *stream->graph;
+    const std::set<cudaGraphNode_t> named(dependencies, dependencies + count);
+    const auto in_graph = [&](cudaGraphNode_t n) {
+      return std::ranges::any_of(g.nodes, [&](const auto& own) { return own.get() == n; });
+    };
+    if (flags != cudaStreamSetCaptureDependencies || named.size() != count || !std::ranges::all_of(named, in_graph))
+      return cudaErrorInvalidValue;
+    g.ends.assign(dependencies, dependencies + count);
+    g.end_edges.assign(edges, edges + count);
+    return cudaSuccess;
+  });
+}
+
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long flags) {
   return api("cudaGraphInstantiate", std::to_string(flags), [&](Runtime& r) {
     if (executable == nullptr || !r.graphs.contains(graph)) return cudaErrorInvalidValue;
-    *executable = new CUgraphExec_st{std::make_shared<std::vector<std::function<void()>>>(graph->nodes)};
+    std::vector<CUgraphExec_st::Node> nodes;
+    for (const auto& node : graph->nodes) {
+      nodes.push_back({node->work, {}});
+      for (const CUgraphNode_st* before : node->after) nodes.back().after.push_back(before->number);
+    }
+    *executable = new CUgraphExec_st{std::make_shared<const std::vector<CUgraphExec_st::Node>>(std::move(nodes))};
     r.executables.insert(*executable);
     return cudaSuccess;
   });
@@ -230,7 +292,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
         return captures ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
       },
       [nodes] {
-        for (const auto& work : **nodes) work();
+        for (const std::size_t i : order_of(**nodes)) (**nodes)[i].work();
       });
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {

@@ -103,6 +103,45 @@ TEST_CASE("a graph replays what was captured", "[cuda][emulation][runtime]") {
   CHECK(cudaGraphLaunch(executable, m.stream) == cudaErrorInvalidValue);
 }
 
+TEST_CASE("nodes of a graph run in any order that it allows", "[cuda][emulation][runtime]") {
+  Machine m;
+  REQUIRE(cudaStreamBeginCapture(m.stream, cudaStreamCaptureModeGlobal) == cudaSuccess);
+  cudaStreamCaptureStatus status{};
+  cudaGraph_t graph = nullptr;
+  const cudaGraphNode_t* ends = nullptr;
+  const cudaGraphEdgeData* edges = nullptr;
+  std::size_t count = 9;
+  const auto look = [&] {
+    REQUIRE(cudaStreamGetCaptureInfo(m.stream, &status, nullptr, &graph, &ends, &edges, &count) == cudaSuccess);
+  };
+  look();
+  CHECK(count == 0);
+  // Adding 1 comes before or after the values are set to 7, as two branches.
+  CHECK(cudaMemcpyAsync(m.device, m.host, Machine::bytes, cudaMemcpyHostToDevice, m.stream) == cudaSuccess);
+  look();
+  CHECK(count == 1);
+  CHECK(cudaStreamUpdateCaptureDependencies(m.stream, nullptr, nullptr, 0, cudaStreamSetCaptureDependencies) ==
+        cudaSuccess);
+  m.launch_add(1.f);
+  cudaGraphNode_t wrong = reinterpret_cast<cudaGraphNode_t>(&m);
+  CHECK(cudaStreamUpdateCaptureDependencies(m.stream, &wrong, edges, 1, cudaStreamSetCaptureDependencies) ==
+        cudaErrorInvalidValue);
+  cudaGraphExec_t executable = nullptr;
+  REQUIRE(cudaStreamEndCapture(m.stream, &graph) == cudaSuccess);
+  REQUIRE(cudaGraphInstantiate(&executable, graph) == cudaSuccess);
+  m.host[0] = 7.f;
+  const auto left = [&](Schedule schedule) {
+    set_schedule(schedule);
+    CHECK(cudaGraphLaunch(executable, m.stream) == cudaSuccess);
+    set_schedule(Schedule::forward);
+    return m.device[0];
+  };
+  CHECK(left(Schedule::forward) == 8.f);
+  CHECK(left(Schedule::reverse) == 7.f);
+  CHECK(cudaGraphExecDestroy(executable) == cudaSuccess);
+  CHECK(cudaGraphDestroy(graph) == cudaSuccess);
+}
+
 TEST_CASE("what a capture does not allow invalidates it", "[cuda][emulation][runtime]") {
   Machine m;
   std::vector<float> pageable(32);

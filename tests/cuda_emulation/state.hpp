@@ -57,6 +57,7 @@ enum class Waiting : std::uint8_t { no, block, warp, turn };
 struct AsyncCopy {
   unsigned char* to;
   const void* from;  // null: zeros
+  std::size_t bytes;
   std::uint32_t group;
   Site where;
 };
