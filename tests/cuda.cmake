@@ -31,6 +31,8 @@ set_target_properties(tenon_cuda_emulated PROPERTIES PREFIX "" OUTPUT_NAME tenon
 tenon_test(cuda_emulation_test ${emulation_tests} $<TARGET_OBJECTS:tenon_emulation> LABELS cuda)
 tenon_emulated(cuda_emulation_test)
 
+tenon_test(cuda_bands_test cuda_bands_test.cpp $<TARGET_OBJECTS:tenon_emulation> LABELS cuda)
+tenon_emulated(cuda_bands_test)
 tenon_test(cuda_tiles_test cuda_tiles_test.cpp cuda_exact_test.cpp $<TARGET_OBJECTS:tenon_emulation> LABELS cuda)
 tenon_emulated(cuda_tiles_test)
 

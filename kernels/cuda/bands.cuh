@@ -29,10 +29,13 @@ struct Bands {
   std::int32_t height, width;       // of an image on the stack
   std::int32_t apart, slots;        // pixels of a class, and of a line with what fills up its classes
   std::int32_t line = 0, band = 0;  // words of a line in shared memory; lines of the result that a block has
-  std::int32_t ahead_slot = 0, ahead_line = 0, ahead_y = 0,
-               ahead_image = 0;  // how far a thread goes from pixel to pixel
-  Divider by_units, by_rows, by_height, by_slots, by_apart, by_step;
+  Divider by_units, by_rows, by_height, by_apart, by_step;
 
+  /// Which column of the source, counted from the first of the padding, a line in shared memory has at a place.
+  [[nodiscard]] __device__ std::int32_t column_of(std::int32_t slot) const {
+    const std::int32_t rest = by_apart.quotient(slot);
+    return (slot - rest * apart) * step_w + rest;
+  }
   /// Where the first tap of a line of the result lies on the stack.
   [[nodiscard]] __device__ std::int32_t stack_line(std::int32_t row) const {
     const std::int32_t image = by_rows.split(row);
@@ -53,7 +56,6 @@ inline Bands complete(Bands b) {
   b.by_units = Divider(b.units);
   b.by_rows = Divider(b.rows);
   b.by_height = Divider(b.height);
-  b.by_slots = Divider(b.slots);
   b.by_apart = Divider(b.apart);
   b.by_step = Divider(b.step_w);
   return b;
@@ -124,10 +126,9 @@ inline std::int64_t band_height(const Bands& b, std::int32_t band) {
   return std::int64_t{band - 1} * b.step_h + std::int64_t{crossed} * std::max(more, 0) + b.window_h;
 }
 
-/// Chooses `line` and `band` for blocks of at most so many units, lines in so many words, and pixels of `pitch` words, of which
-/// `together` are loaded at a time. False: not even a line of the result fits.
-inline bool choose_band(Bands& b, std::int32_t most_units, std::int32_t words, std::int32_t pitch,
-                        std::int32_t together) {
+/// Chooses `line` and `band` for blocks of at most so many units, lines in so many words, and pixels of `pitch` words. False: not
+/// even a line of the result fits.
+inline bool choose_band(Bands& b, std::int32_t most_units, std::int32_t words, std::int32_t pitch) {
   const std::int64_t line = std::int64_t{b.slots} * pitch;
   if (line > words || b.units > most_units) return false;
   b.line = static_cast<std::int32_t>(line);
@@ -149,10 +150,6 @@ inline bool choose_band(Bands& b, std::int32_t most_units, std::int32_t words, s
   if (const std::int32_t whole = band - band % b.rows; whole > 0 && whole >= band - band / 8) band = whole;
   while (band > 1 && !fits(band)) --band;
   b.band = band;
-  b.ahead_slot = together % b.slots;
-  b.ahead_line = together / b.slots;
-  b.ahead_y = b.ahead_line % b.height;
-  b.ahead_image = b.ahead_line / b.height;
   return fits(band);
 }
 

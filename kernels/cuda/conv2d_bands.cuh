@@ -39,7 +39,7 @@ struct BandTile {
       down > 2 ? 6 : 8;           // loads of a thread, whose results its registers hold beside its sums
   static constexpr int taps = 9;  // of the filter at a time
   static constexpr int filter = taps * columns * pitch, lines = kilobytes * 256 - filter - 2 * most_band_taps;
-  static_assert(warps % across == 0 && threads % quads == 0 && depth % 8 == 0 && lines > 0);
+  static_assert(warps % across == 0 && 32 % quads == 0 && depth % 8 == 0 && lines > 0);
 };
 
 template <class T>
@@ -57,64 +57,38 @@ __device__ inline int column_slot(int column) {
 template <class Format, class Array>
 __device__ void store_channels(Array& shared, int at, const float v[4]) {
   if constexpr (Format::terms == 2)
-    store_2(shared.at(at), make_uint2(Format::word(v), Format::word(v + 2)));
+    store_words(shared.at(at), make_uint2(Format::word(v), Format::word(v + 2)));
   else
-    store_4(shared.at(at), make_uint4(Format::word(v), Format::word(v + 1), Format::word(v + 2), Format::word(v + 3)));
+    store_words(shared.at(at),
+                make_uint4(Format::word(v), Format::word(v + 1), Format::word(v + 2), Format::word(v + 3)));
 }
 
-/// A place in shared memory for a pixel of the band, and the pixel.
-struct BandPixel {
-  std::int32_t line, slot;  // of the band
-  std::int32_t image, y;    // y counts from the first line of the image's padding
-
-  __device__ BandPixel(const Bands& b, std::int32_t line0, std::int32_t i) : line(0), slot(i) {
-    line = b.by_slots.split(slot);
-    y = line0 + line;
-    image = b.by_height.split(y);
-  }
-  __device__ void advance(const Bands& b) {
-    slot += b.ahead_slot;
-    const std::int32_t carry = slot >= b.slots ? 1 : 0;
-    if (carry != 0) slot -= b.slots;
-    line += b.ahead_line + carry;
-    y += b.ahead_y + carry;
-    image += b.ahead_image;
-    if (y >= b.height) {
-      y -= b.height;
-      ++image;
-    }
-  }
-  /// Its column, counted from the first of the padding.
-  [[nodiscard]] __device__ std::int32_t x(const Bands& b) const {
-    const std::int32_t rest = b.by_apart.quotient(slot);
-    return (slot - rest * b.apart) * b.step_w + rest;
-  }
-};
-
-/// A slice of lines [line0, line0 + lines) of the stack: four(image, y, x, c, v) reads four channels of a pixel that exists.
+/// A slice of lines [line0, line0 + lines) of the stack: four(i, v) reads four channels of the source from element i on. A warp has a
+/// line at a time, so that what belongs to a line is computed once for all its pixels.
 template <class T, class Array, class Four>
 __device__ void load_pixels(const Bands& b, Array& shared, std::int32_t line0, std::int32_t lines, std::int32_t c0,
                             const Four& four) {
-  constexpr int together = T::under_way;
-  const int quad = static_cast<int>(threadIdx.x) % T::quads;
+  constexpr int together = T::under_way, across = 32 / T::quads;  // pixels that a warp reads in one access
+  const int lane = static_cast<int>(threadIdx.x) % 32, quad = lane % T::quads;
   const std::int32_t c = c0 + quad * 4;
-  const bool any = c < b.c;
-  BandPixel next(b, line0, static_cast<int>(threadIdx.x) / T::quads);
-  while (next.line < lines) {
-    BandPixel place = next;
-    float value[together][4] = {};
+  for (std::int32_t line = static_cast<std::int32_t>(threadIdx.x) / 32; line < lines; line += T::warps) {
+    std::int32_t y = line0 + line;
+    const std::int32_t image = b.by_height.split(y);
+    y -= b.pad_top;
+    const bool there = c < b.c && y >= 0 && y < b.h;
+    const std::int64_t first = ((std::int64_t{image} * b.h + y) * b.w - b.pad_left) * b.c + c;
+    const int to = line * b.line + quad * (4 / T::Format::terms);
+    for (std::int32_t from = lane / T::quads; from < b.slots; from += across * together) {
+      float value[together][4] = {};
 #pragma unroll
-    for (int u = 0; u < together; ++u) {
-      const std::int32_t y = next.y - b.pad_top, x = next.x(b) - b.pad_left;
-      if (any && next.line < lines && y >= 0 && y < b.h && x >= 0 && x < b.w) four(next.image, y, x, c, value[u]);
-      next.advance(b);
-    }
+      for (int u = 0; u < together; ++u) {
+        const std::int32_t slot = from + u * across, x = b.column_of(slot), px = x - b.pad_left;
+        if (there && slot < b.slots && px >= 0 && px < b.w) four(first + x * b.c, value[u]);
+      }
 #pragma unroll
-    for (int u = 0; u < together; ++u) {
-      if (place.line < lines)
-        store_channels<typename T::Format>(
-            shared, place.line * b.line + place.slot * T::pitch + quad * (4 / T::Format::terms), value[u]);
-      place.advance(b);
+      for (int u = 0; u < together; ++u)
+        if (from + u * across < b.slots)
+          store_channels<typename T::Format>(shared, to + (from + u * across) * T::pitch, value[u]);
     }
   }
 }
@@ -123,31 +97,33 @@ __device__ void load_pixels(const Bands& b, Array& shared, std::int32_t line0, s
 template <class T, class Array>
 __device__ void load_filter_rows(const Bands& b, Array& shared, const float* filter, std::int32_t tap0,
                                  std::int32_t taps, std::int32_t c0, std::int32_t column0) {
-  constexpr int terms = T::Format::terms, together = T::under_way / terms;
-  const int all = taps * T::depth * T::columns / 4;
-  for (int from = static_cast<int>(threadIdx.x); from < all; from += T::threads * together) {
+  constexpr int terms = T::Format::terms, together = T::under_way / terms, step = T::threads / 8;
+  const int thread = static_cast<int>(threadIdx.x), all = taps * T::depth * T::across;  // quads of eight lines
+  const float* base = filter + (std::int64_t{tap0} * b.c + c0) * b.columns + column0 + thread % 8 * 4;
+  const std::int32_t left = b.columns - column0 - thread % 8 * 4;
+  const int slot = column_slot(thread % 8 * 4);
+  for (int from = thread / 8; from < all; from += step * together) {
     float value[together][terms][4] = {};
 #pragma unroll
     for (int u = 0; u < together; ++u) {
-      const int id = from + u * T::threads, word = id / 8 % T::depth, rest = id / (8 * T::depth);
-      const int column = column0 + rest % T::across * 32 + id % 8 * 4, tap = tap0 + rest / T::across;
+      const int id = from + u * step, c = id % T::depth * terms, group = id / T::depth;
+      const int tap = group / T::across, column = group % T::across * 32;
 #pragma unroll
-      for (int t = 0; t < terms; ++t) {
-        const int c = c0 + word * terms + t;
-        if (id < all && c < b.c && column < b.columns)
-          read_four(filter + (std::int64_t{tap} * b.c + c) * b.columns + column, value[u][t]);
-      }
+      for (int t = 0; t < terms; ++t)
+        if (id < all && c0 + c + t < b.c && column < left)
+          read_four(base + ((tap * b.c + c + t) * b.columns + column), value[u][t]);
     }
 #pragma unroll
     for (int u = 0; u < together; ++u) {
-      const int id = from + u * T::threads, word = id / 8 % T::depth, rest = id / (8 * T::depth);
+      const int id = from + u * step;
       if (id >= all) break;
+      const int to = (id / T::depth * 32 + slot) * T::pitch + id % T::depth;
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         float v[terms];
 #pragma unroll
         for (int t = 0; t < terms; ++t) v[t] = value[u][t][j];
-        shared[(rest * 32 + column_slot(id % 8 * 4 + j)) * T::pitch + word] = T::Format::word(v);
+        shared[to + j * 8 * T::pitch] = T::Format::word(v);
       }
     }
   }
@@ -157,21 +133,21 @@ __device__ void load_filter_rows(const Bands& b, Array& shared, const float* fil
 template <class T, class Array>
 __device__ void load_filter_columns(const Bands& b, Array& shared, const float* filter, std::int32_t tap0,
                                     std::int32_t taps, std::int32_t c0, std::int32_t column0) {
-  constexpr int together = T::under_way;
-  const int all = taps * T::columns * T::quads;
-  for (int from = static_cast<int>(threadIdx.x); from < all; from += T::threads * together) {
+  constexpr int together = T::under_way, step = T::threads / T::quads;
+  const int thread = static_cast<int>(threadIdx.x), quad = thread % T::quads, all = taps * T::columns;
+  const float* base = filter + (std::int64_t{b.kh * b.kw - 1 - tap0} * b.columns + column0) * b.c + c0 + quad * 4;
+  const bool there = c0 + quad * 4 < b.c;
+  for (int from = thread / T::quads; from < all; from += step * together) {
     float value[together][4] = {};
 #pragma unroll
     for (int u = 0; u < together; ++u) {
-      const int id = from + u * T::threads, quad = id % T::quads, column = id / T::quads % T::columns;
-      const int tap = b.kh * b.kw - 1 - tap0 - id / (T::quads * T::columns), c = c0 + quad * 4;
-      if (id < all && c < b.c && column0 + column < b.columns)
-        read_four(filter + (std::int64_t{tap} * b.columns + column0 + column) * b.c + c, value[u]);
+      const int id = from + u * step, column = id % T::columns, tap = id / T::columns;
+      if (there && id < all && column0 + column < b.columns)
+        read_four(base + (column - tap * b.columns) * b.c, value[u]);
     }
 #pragma unroll
     for (int u = 0; u < together; ++u) {
-      const int id = from + u * T::threads, quad = id % T::quads, column = id / T::quads % T::columns;
-      const int row = id / (T::quads * T::columns) * T::columns + column_slot(column);
+      const int id = from + u * step, row = id / T::columns * T::columns + column_slot(id % T::columns);
       if (id < all)
         store_channels<typename T::Format>(shared, row * T::pitch + quad * (4 / T::Format::terms), value[u]);
     }
@@ -308,7 +284,7 @@ inline int most_shared_kilobytes() {
 
 template <class T>
 bool choose_tile(Bands& b) {
-  return choose_band(b, T::rows / (b.pool ? 4 : 1), T::lines, T::pitch, T::threads / T::quads);
+  return choose_band(b, T::rows / (b.pool ? 4 : 1), T::lines, T::pitch);
 }
 /// Runs the problem if the tile fits it and fills the GPU.
 template <class T, class Problem>

@@ -12,10 +12,7 @@ struct ForwardBands {
 
   template <class T, class Array>
   __device__ void load_lines(Array& shared, std::int32_t line0, std::int32_t lines, std::int32_t c0) const {
-    load_pixels<T>(bands, shared, line0, lines, c0,
-                   [&](std::int32_t image, std::int32_t y, std::int32_t px, std::int32_t c, float v[4]) {
-                     read_four(x + ((std::int64_t{image} * bands.h + y) * bands.w + px) * bands.c + c, v);
-                   });
+    load_pixels<T>(bands, shared, line0, lines, c0, [&](std::int64_t i, float v[4]) { read_four(x + i, v); });
   }
   template <class T, class Array>
   __device__ void load_filter(Array& shared, std::int32_t tap0, std::int32_t taps, std::int32_t c0,
@@ -38,17 +35,14 @@ struct GradInputBands {
   bool pool;
   std::int32_t ph, pw;                   // of gy
   std::int32_t cell_rows, cell_columns;  // that an image on the stack and its lines reach, padding and all
-  Divider by_cell_rows, by_cell_columns;
+  Divider by_cell_rows;
   const float* filter;
   float* gx;
 
   template <class T, class Array>
   __device__ void load_lines(Array& shared, std::int32_t line0, std::int32_t lines, std::int32_t c0) const {
     if (pool) return load_cells<T>(shared, line0, lines, c0);
-    load_pixels<T>(bands, shared, line0, lines, c0,
-                   [&](std::int32_t image, std::int32_t y, std::int32_t px, std::int32_t c, float v[4]) {
-                     undo.four(((std::int64_t{image} * bands.h + y) * bands.w + px) * bands.c + c, 0, v);
-                   });
+    load_pixels<T>(bands, shared, line0, lines, c0, [&](std::int64_t i, float v[4]) { undo.four(i, 0, v); });
   }
   template <class T, class Array>
   __device__ void load_filter(Array& shared, std::int32_t tap0, std::int32_t taps, std::int32_t c0,
@@ -68,49 +62,51 @@ struct GradInputBands {
     const std::int32_t image = bands.by_height.split(line);
     return image * cell_rows + ((line - bands.pad_top) >> 1) - (-bands.pad_top >> 1);
   }
-  /// As load_pixels; a cell of the pool is read once, and its four pixels written.
+  /// As load_pixels; a cell of the pool is read once, and its four pixels written. A warp has a part of a row of cells at a time.
   template <class T, class Array>
   __device__ void load_cells(Array& shared, std::int32_t line0, std::int32_t lines, std::int32_t c0) const {
-    constexpr int together = T::under_way / 2;
+    constexpr int together = 4, across = 32 / T::quads;  // cells that a warp reads in one access
     const auto* mask = static_cast<const std::uint8_t*>(undo.saved);
-    const std::int32_t first = cell_row(line0);
-    const int all = (cell_row(line0 + lines - 1) + 1 - first) * cell_columns * T::quads;
-    for (int from = static_cast<int>(threadIdx.x); from < all; from += T::threads * together) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, quad = lane % T::quads;
+    const std::int32_t c = c0 + quad * 4, first = cell_row(line0);
+    const std::int32_t parts = (cell_columns + across * together - 1) / (across * together);
+    const std::int32_t all = (cell_row(line0 + lines - 1) + 1 - first) * parts;
+    const std::int32_t left = -bands.pad_left >> 1;  // the first cell of a row
+    for (std::int32_t id = static_cast<std::int32_t>(threadIdx.x) / 32; id < all; id += T::warps) {
+      const std::int32_t row = id / parts, part = id - row * parts;
+      std::int32_t py = first + row;
+      const std::int32_t image = by_cell_rows.split(py), from = part * across * together + lane / T::quads;
+      py += -bands.pad_top >> 1;
+      const bool there = c < bands.c && py >= 0 && py < ph;
+      const std::int64_t begin = ((std::int64_t{image} * ph + py) * pw + left) * bands.c + c;
       float value[together][4] = {};
       uchar4 chosen[together];
-      std::int32_t top[together], line[together],
-          pixel[together];  // where the image begins; of a cell's first position in it
 #pragma unroll
       for (int u = 0; u < together; ++u) {
-        const int id = from + u * T::threads, quad = id % T::quads;
-        std::int32_t px = id / T::quads, py = first + by_cell_columns.split(px);
-        const std::int32_t image = by_cell_rows.split(py), c = c0 + quad * 4;
-        py += -bands.pad_top >> 1;
-        px += -bands.pad_left >> 1;
+        const std::int32_t cell = from + u * across, px = left + cell;
         chosen[u] = make_uchar4(0, 0, 0, 0);
-        top[u] = image * bands.height - line0;
-        line[u] = py * 2 + bands.pad_top;
-        pixel[u] = px * 2 + bands.pad_left;
-        if (id < all && c < bands.c && py >= 0 && py < ph && px >= 0 && px < pw) {
-          const std::int64_t i = ((std::int64_t{image} * ph + py) * pw + px) * bands.c + c;
-          read_four(undo.gy + i, value[u]);
-          chosen[u] = *reinterpret_cast<const uchar4*>(mask + i);
+        if (there && px >= 0 && px < pw) {
+          read_four(undo.gy + begin + cell * bands.c, value[u]);
+          chosen[u] = *reinterpret_cast<const uchar4*>(mask + begin + cell * bands.c);
         }
       }
+      // Of the cell's two lines, those that are of this image and of this band.
+      const std::int32_t line = py * 2 + bands.pad_top, y = image * bands.height + line - line0;
+      const bool upper = line >= 0 && y >= 0 && y < lines;
+      const bool lower = line + 1 < bands.height && y + 1 >= 0 && y + 1 < lines;
 #pragma unroll
       for (int u = 0; u < together; ++u) {
-        const int id = from + u * T::threads;
-        if (id >= all) break;
+        const std::int32_t x = (left + from + u * across) * 2 + bands.pad_left;
+        const int to = y * bands.line + x * T::pitch + quad * (4 / T::Format::terms);
         const std::uint8_t byte[4] = {chosen[u].x, chosen[u].y, chosen[u].z, chosen[u].w};
 #pragma unroll
         for (int position = 0; position < 4; ++position) {
-          const std::int32_t inside = line[u] + position / 2, y = top[u] + inside, px = pixel[u] + position % 2;
-          if (inside < 0 || inside >= bands.height || y < 0 || y >= lines || px < 0 || px >= bands.width) continue;
+          const int right = position % 2;
+          if (!(position / 2 == 0 ? upper : lower) || x + right < 0 || x + right >= bands.width) continue;
           float v[4];
 #pragma unroll
           for (int j = 0; j < 4; ++j) v[j] = byte[j] == position ? value[u][j] * undo.scale : 0.f;
-          store_channels<typename T::Format>(
-              shared, y * bands.line + px * T::pitch + id % T::quads * (4 / T::Format::terms), v);
+          store_channels<typename T::Format>(shared, to + position / 2 * bands.line + right * T::pitch, v);
         }
       }
     }
@@ -129,7 +125,6 @@ inline GradInputBands grad_input_problem(const ConvGeometry& g, const GradInputV
   p.cell_rows = ((b.height - 1 - b.pad_top) >> 1) - (-b.pad_top >> 1) + 1;
   p.cell_columns = ((b.width - 1 - b.pad_left) >> 1) - (-b.pad_left >> 1) + 1;
   p.by_cell_rows = Divider(p.cell_rows);
-  p.by_cell_columns = Divider(p.cell_columns);
   return p;
 }
 

@@ -99,8 +99,15 @@ __device__ __forceinline__ float4 load_4(const float* shared) { return *reinterp
 __device__ __forceinline__ void store_4(float* shared, float4 v) { *reinterpret_cast<float4*>(shared) = v; }
 __device__ __forceinline__ uint4 load_4(const unsigned* shared) { return *reinterpret_cast<const uint4*>(shared); }
 __device__ __forceinline__ void store_4(unsigned* shared, uint4 v) { *reinterpret_cast<uint4*>(shared) = v; }
-/// Two, aligned to 8.
-__device__ __forceinline__ void store_2(unsigned* shared, uint2 v) { *reinterpret_cast<uint2*>(shared) = v; }
+/// The same in one instruction, whatever the compiler makes of the assignments of a vector; and two, aligned to 8.
+__device__ __forceinline__ void store_words(unsigned* shared, uint4 v) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(shared)), "r"(v.x), "r"(v.y), "r"(v.z),
+               "r"(v.w)
+               : "memory");
+}
+__device__ __forceinline__ void store_words(unsigned* shared, uint2 v) {
+  asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(shared_address(shared)), "r"(v.x), "r"(v.y) : "memory");
+}
 
 /// Two of them, aligned to 8, and one: where shared memory is no array of elements.
 __device__ __forceinline__ float2 load_2(const float* shared) { return *reinterpret_cast<const float2*>(shared); }

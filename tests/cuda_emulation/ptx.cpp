@@ -158,7 +158,7 @@ void load_some(void* to, const void* shared, std::size_t bytes, const Site& wher
   std::memcpy(to, shared, bytes);
 }
 void store_some(void* shared, const void* from, std::size_t bytes, const Site& where) {
-  check_shared(bytes == 4 ? "store_1" : "store_2", shared, where, static_cast<int>(bytes));
+  check_shared(bytes == 4 ? "store_1" : "store_words", shared, where, static_cast<int>(bytes));
   auto* to = static_cast<unsigned char*>(shared);
   for (std::size_t i = 0; i < bytes; i += 4) touch(Access::write, *running, to + i, 4, -1, where);
   std::memcpy(shared, from, bytes);

@@ -77,7 +77,8 @@ inline uint4 load_4(const unsigned* shared, TENON_SITE) {
 }
 inline void store_4(float* shared, float4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
 inline void store_4(unsigned* shared, uint4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
-inline void store_2(unsigned* shared, uint2 v, TENON_SITE) { emulation::store_some(shared, &v, sizeof v, where); }
+inline void store_words(unsigned* shared, uint4 v, TENON_SITE) { emulation::store_four(shared, &v, where); }
+inline void store_words(unsigned* shared, uint2 v, TENON_SITE) { emulation::store_some(shared, &v, sizeof v, where); }
 inline float2 load_2(const float* shared, TENON_SITE) {
   float2 v;
   emulation::load_some(&v, shared, sizeof v, where);

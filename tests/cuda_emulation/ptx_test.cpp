@@ -82,6 +82,9 @@ __global__ void load_faulty(unsigned* out) {
   out[lane] = r[0];
 }
 
+struct Words {
+  Shared<unsigned, 192> x;
+};
 struct Line {
   Shared<float, 256> x;
 };
@@ -117,6 +120,16 @@ __global__ void vectors(float* out) {
   const float4 v = load_4(x.at(4 * (31 - t)));
   out[t] = v.x + v.y + v.z + v.w;
 }
+__global__ void words(float* out) {
+  auto& x = shared_storage<Words>().x;
+  const auto t = static_cast<unsigned>(threadIdx.x);
+  store_words(x.at(4 * t), make_uint4(1, 2, 3, t));
+  store_words(x.at(128 + 2 * t), make_uint2(10, t));
+  __syncwarp();
+  const uint4 v = load_4(x.at(4 * (31 - t)));
+  out[t] = static_cast<float>(v.x + v.y + v.z + v.w + x[128 + 2 * (31 - t)] + x[129 + 2 * (31 - t)]);
+}
+__global__ void words_misaligned() { store_words(shared_storage<Words>().x.at(2 * threadIdx.x + 1), make_uint2(0, 0)); }
 __global__ void vectors_race(float* out) {
   auto& x = shared_storage<Line>().x;
   const auto t = static_cast<int>(threadIdx.x);
@@ -238,6 +251,9 @@ TEST_CASE("vectors in shared memory", "[cuda][emulation][ptx]") {
     std::vector<float> out(32);
     run(vectors, 32, sizeof(Line), out.data());
     CHECK((out[0] == 37.f && out[31] == 6.f));
+    run(words, 32, sizeof(Words), out.data());
+    CHECK((out[0] == 78.f && out[31] == 16.f));
+    CHECK(says(error_of([&] { run(words_misaligned, 32, sizeof(Words)); }), "not aligned to 8"));
     CHECK(says(error_of([&] { run(vectors_race, 32, sizeof(Line), out.data()); }), "race at byte "));
   });
 }
