@@ -68,8 +68,8 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nv
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
 endif()
 find_package(CUDAToolkit REQUIRED)
-if(CUDAToolkit_VERSION VERSION_LESS 12)
-  message(FATAL_ERROR "[TENON_CUDA] expected a toolkit of version 12 or newer, found ${CUDAToolkit_VERSION}")
+if(CUDAToolkit_VERSION VERSION_LESS 12.3)  # the first whose captures know the edges of a graph (kernels/cuda/pieces.cpp)
+  message(FATAL_ERROR "[TENON_CUDA] expected a toolkit of version 12.3 or newer, found ${CUDAToolkit_VERSION}")
 endif()
 
 # "90-real 100" is what it was built for: the last one without a suffix carries its PTX, for newer devices.
