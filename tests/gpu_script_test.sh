@@ -13,7 +13,8 @@ stages=(environment predictions correct steps-cnn epochs steps-mlp kernels tests
 "$root/bench/gpu.sh" "$work/all" --dry-run --data-folder /data >"$work/log" || fail "the dry run failed"
 for stage in "${stages[@]}"; do
   grep -q "^== $stage$" "$work/log" || fail "stage $stage was not walked"
-  sed -n "/^== $stage$/,/^== /p" "$work/all/log.txt" | grep -q 'would run: ' || fail "stage $stage would run nothing"
+  # Not grep -q, which would end before sed does.
+  (($(sed -n "/^== $stage$/,/^== /p" "$work/all/log.txt" | grep -c 'would run: '))) || fail "stage $stage would run nothing"
 done
 [[ $(grep '^== ' "$work/log" | tr -d '\n') == "$(printf '== %s' "${stages[@]}")" ]] || fail "the order of the stages"
 for tool in nvidia-smi ncu compute-sanitizer torch jax; do
