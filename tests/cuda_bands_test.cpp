@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cuda/conv2d_bands_problems.cuh"
+#include "tests/cuda_problems.hpp"
 #include "tests/support/catch.hpp"
 
 namespace tenon::cuda {
@@ -14,12 +15,7 @@ namespace {
 /// A convolution with an epilogue, or its input gradient.
 struct Convolution {
   explicit Convolution(ConvGeometry geometry) : g(geometry) {
-    const auto extent = [&](std::int32_t in, std::int32_t taps, std::int32_t dilation, std::int32_t stride,
-                            std::int32_t pad) { return (in + 2 * pad - (taps - 1) * dilation - 1) / stride + 1; };
-    g.oh = extent(g.h, g.kh, g.dilation_h, g.stride_h, g.pad_top);
-    g.ow = extent(g.w, g.kw, g.dilation_w, g.stride_w, g.pad_left);
-    g.ph = g.pool ? g.oh / 2 : g.oh;
-    g.pw = g.pool ? g.ow / 2 : g.ow;
+    find_results(g);
     g.mask = g.pool;
     g.bias = true;
     std::mt19937 rng(13);
@@ -31,7 +27,7 @@ struct Convolution {
     for (std::vector<float>* v : {&x, &filter, &bias, &gy})
       for (float& f : *v) f = draw(rng);
     mask.resize(gy.size());
-    for (std::uint8_t& m : mask) m = rng() % 5 == 4 ? op::Epilogue::killed : static_cast<std::uint8_t>(rng() % 4);
+    draw_mask(rng, mask);
   }
   /// run(call, geometry); y.
   template <class Run>
@@ -83,36 +79,36 @@ double worst_error(const std::vector<float>& exact, const std::vector<float>& fo
   return worst;
 }
 
+/// What run_bands leaves against the naive loop; compute(convolution, run) is one of the two operations.
+template <class Compute, class RunBands>
+void check_against_naive(Convolution& c, const Compute& compute, const RunBands& run, double u) {
+  const auto naive = [](const Call& call, const auto& view) { run_naive(call, view); };
+  const std::vector<float> exact = compute(c, naive), found = compute(c, run);
+  c.make_positive();
+  const double worst = worst_error(exact, found, compute(c, naive), u);
+  CHECK(worst < 1);
+  CHECK(worst > 0);
+}
+template <class T, class Problem>
+void run_chosen(const Call& call, Problem problem) {
+  REQUIRE(choose_tile<T>(problem.bands));
+  run_bands<T>(call, problem);
+}
 template <class T>
 void check_forward_bands(const ConvGeometry& geometry, double u) {
   Convolution c(geometry);
   REQUIRE(takes_forward_bands(c.g));
-  const auto naive = [](const Call& call, const auto& view) { run_naive(call, view); };
-  const std::vector<float> exact = c.forward(naive), found = c.forward([&](const Call&call, const ForwardView&view) {
-    ForwardBands problem = forward_problem(c.g, view);
-    REQUIRE(choose_tile<T>(problem.bands));
-    run_bands<T>(call, problem);
-  });
-  c.make_positive();
-  const double worst = worst_error(exact, found, c.forward(naive), u);
-  CHECK(worst < 1);
-  CHECK(worst > 0);
+  check_against_naive(
+      c, [](Convolution& of, const auto& run) { return of.forward(run); },
+      [&](const Call& call, const ForwardView& view) { run_chosen<T>(call, forward_problem(c.g, view)); }, u);
 }
 template <class T>
 void check_grad_input_bands(const ConvGeometry& geometry, double u) {
   Convolution c(geometry);
   REQUIRE(takes_grad_input_bands(c.g));
-  const auto naive = [](const Call& call, const auto& view) { run_naive(call, view); };
-  const std::vector<float> exact = c.grad_input(naive),
-                           found = c.grad_input([&](const Call&call, const GradInputView&view) {
-                             GradInputBands problem = grad_input_problem(c.g, view);
-                             REQUIRE(choose_tile<T>(problem.bands));
-                             run_bands<T>(call, problem);
-                           });
-  c.make_positive();
-  const double worst = worst_error(exact, found, c.grad_input(naive), u);
-  CHECK(worst < 1);
-  CHECK(worst > 0);
+  check_against_naive(
+      c, [](Convolution& of, const auto& run) { return of.grad_input(run); },
+      [&](const Call& call, const GradInputView& view) { run_chosen<T>(call, grad_input_problem(c.g, view)); }, u);
 }
 template <class Format>
 void check_bands(const ConvGeometry& g, double u) {

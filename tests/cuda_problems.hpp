@@ -89,17 +89,26 @@ struct ProductGradient {
   ProductGeometry g{};
 };
 
+/// The extents of a convolution's result, and of what a pool behind it leaves.
+inline void find_results(ConvGeometry& g) {
+  const auto extent = [](std::int32_t in, std::int32_t taps, std::int32_t dilation, std::int32_t stride,
+                         std::int32_t pad) { return (in + 2 * pad - (taps - 1) * dilation - 1) / stride + 1; };
+  g.oh = extent(g.h, g.kh, g.dilation_h, g.stride_h, g.pad_top);
+  g.ow = extent(g.w, g.kw, g.dilation_w, g.stride_w, g.pad_left);
+  g.ph = g.pool ? g.oh / 2 : g.oh;
+  g.pw = g.pool ? g.ow / 2 : g.ow;
+}
+/// Masks of a pool: one of five is killed.
+inline void draw_mask(std::mt19937& rng, std::vector<std::uint8_t>& mask) {
+  for (std::uint8_t& m : mask) m = rng() % 5 == 4 ? op::Epilogue::killed : static_cast<std::uint8_t>(rng() % 4);
+}
+
 /// The filter gradient of a convolution behind relu, pool and dropout.
 struct FilterGradient {
   explicit FilterGradient(ConvGeometry geometry, bool pool = true) : g(geometry) {
-    const auto extent = [&](std::int32_t in, std::int32_t taps, std::int32_t dilation, std::int32_t stride,
-                            std::int32_t pad) { return (in + 2 * pad - (taps - 1) * dilation - 1) / stride + 1; };
-    g.oh = extent(g.h, g.kh, g.dilation_h, g.stride_h, g.pad_top);
-    g.ow = extent(g.w, g.kw, g.dilation_w, g.stride_w, g.pad_left);
-    g.ph = pool ? g.oh / 2 : g.oh;
-    g.pw = pool ? g.ow / 2 : g.ow;
-    g.bias = g.mask = true;
     g.pool = pool;
+    find_results(g);
+    g.bias = g.mask = true;
     g.activation = static_cast<std::uint8_t>(op::UnaryFn::relu);
     g.dropout = 0.25f;
     std::mt19937 rng(11);
@@ -109,7 +118,7 @@ struct FilterGradient {
     x.resize(static_cast<std::size_t>(g.n * g.h * g.w * g.c));
     for (std::vector<float>* v : {&gy, &x})
       for (float& f : *v) f = draw(rng);
-    for (std::uint8_t& m : mask) m = rng() % 5 == 4 ? op::Epilogue::killed : static_cast<std::uint8_t>(rng() % 4);
+    draw_mask(rng, mask);
   }
   /// run(call, view), of chunks of so many samples; gfilter and behind it gbias.
   template <class Run>

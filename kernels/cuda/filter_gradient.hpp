@@ -1,5 +1,5 @@
-// How the filter gradient of a convolution is cut on tensor cores, where no order is promised. Plain C++: the library asks, to make
-// room for the sums of every chunk, and the module, to start the kernels.
+// Which convolutions of few channels and which filter gradients have kernels of their own, and how filter gradients are cut into
+// chunks. Plain C++: the library asks, to make room for the sums of every chunk, and the module, to start the kernels.
 #pragma once
 #include <algorithm>
 #include <cstdint>

@@ -123,7 +123,7 @@ void Runner::run_block(const BlockFeed& feed, bool training, StepBlock& block, C
     Call call{.in = feed.columns.data(),
               .out = inputs.data(),
               .workspace = on_device,
-              .control = device_run_->control(),
+              .control = there,
               .state = &feed.geometry,
               .threads = threads,
               .stream = device_->stream(),
