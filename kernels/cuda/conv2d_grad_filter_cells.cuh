@@ -21,8 +21,7 @@
 // Error: as contraction_mma.cuh; the bias gradient that of sums in fp32.
 #pragma once
 #include "kernels/cuda/contraction_mma.cuh"
-#include "kernels/cuda/conv2d.cuh"
-#include "kernels/cuda/filter_gradient.hpp"
+#include "kernels/cuda/conv2d_grad_filter_pooled.cuh"
 
 namespace tenon::cuda {
 
@@ -117,17 +116,6 @@ struct Cells<Tf32> {
   }
 };
 
-struct CellsGradient {
-  ConvGeometry g;
-  Divider by_pw, by_width;
-  std::int32_t width, band;                  // pixels of a line in shared memory; pooled rows that are there together
-  std::int64_t chunk_samples, chunks, rows;  // rows of sums: taps and channels, and the bias
-  const float *gy, *x;
-  const std::uint8_t* mask;
-  float scale;
-  float *gfilter, *gbias, *partial;  // [chunk, rows, filters] where there are several
-};
-
 template <class Format>
 struct CellsStorage {
   Shared<unsigned, CellsTile::pixels * Cells<Format>::pitch> words;
@@ -136,7 +124,7 @@ struct CellsStorage {
 
 /// Lines [y0, y0 + lines) of an image, 32 channels from c0 on, to shared memory; zeros outside.
 template <class Format, class Array>
-__device__ void load_band(const CellsGradient& v, Array& shared, const float* image, std::int32_t y0,
+__device__ void load_band(const PooledGradient& v, Array& shared, const float* image, std::int32_t y0,
                           std::int32_t lines, std::int32_t c0) {
   constexpr int threads = CellsTile::warps * 32, together = 8, quads = CellsTile::channels / 4;
   const int all = lines * v.width * quads;
@@ -168,7 +156,7 @@ struct CellGradient {
 };
 
 template <class Format>
-__global__ void __launch_bounds__(CellsTile::warps * 32, 1) grad_filter_cells(CellsGradient v) {
+__global__ void __launch_bounds__(CellsTile::warps * 32, 1) grad_filter_cells(PooledGradient v) {
   using C = Cells<Format>;
   constexpr int warp_taps = 3;
   auto& shared = shared_storage<CellsStorage<Format>>().words;
@@ -291,21 +279,7 @@ void run_grad_filter_cells(const Call& call, const ConvGeometry& g, const GradFi
   if (g.n == 0 || g.k == 0) return run_contraction(call, view);  // zeros
   std::int32_t band = 1;
   while (band < g.ph && cells_width(g) * cells_height(g, band + 1) <= CellsTile::pixels) ++band;
-  CellsGradient v{.g = g,
-                  .by_pw = Divider(g.pw),
-                  .by_width = Divider(cells_width(g)),
-                  .width = cells_width(g),
-                  .band = band,
-                  .chunk_samples = view.chunk_samples,
-                  .chunks = view.chunks,
-                  .rows = view.rows,
-                  .gy = view.dz.undo.gy,
-                  .x = view.x,
-                  .mask = static_cast<const std::uint8_t*>(view.dz.undo.saved),
-                  .scale = view.dz.undo.scale,
-                  .gfilter = view.gfilter,
-                  .gbias = view.gbias,
-                  .partial = static_cast<float*>(call.workspace)};
+  const PooledGradient v = pooled_gradient(call, view, band);
   const auto blocks = [](std::int64_t n, int tile) { return static_cast<unsigned>((n + tile - 1) / tile); };
   const dim3 grid(blocks(g.kh * g.kw, CellsTile::taps) * blocks(g.c, CellsTile::channels),
                   blocks(g.k, CellsTile::filters), static_cast<unsigned>(view.chunks));

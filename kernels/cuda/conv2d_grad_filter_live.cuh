@@ -16,8 +16,7 @@
 // A list is filled up to a multiple of four by terms of 0 dz, whose pixel is the band's first one: the bits are the same for finite x
 // (kernels/common/order.hpp). Error: that of the chains, as on the CPU. Chunks are joined by join_chunks.
 #pragma once
-#include "kernels/cuda/conv2d.cuh"
-#include "kernels/cuda/filter_gradient.hpp"
+#include "kernels/cuda/conv2d_grad_filter_pooled.cuh"
 
 namespace tenon::cuda {
 
@@ -47,22 +46,11 @@ static constexpr bool takes_live_terms(const ConvGeometry& g) {
          g.pw <= UsualLiveTile::cells && std::int64_t{cells_width(g)} * cells_height(g, 1) <= UsualLiveTile::pixels;
 }
 
-struct LiveGradient {
-  ConvGeometry g;
-  Divider by_pw, by_width;
-  std::int32_t width, band;   // pixels of a line in shared memory; pooled rows of a band
-  std::int64_t chunks, rows;  // rows of sums: taps and channels, and the bias
-  const float *gy, *x;
-  const std::uint8_t* mask;
-  float scale;
-  float *gfilter, *gbias, *partial;  // [chunk, rows, filters] where there are several
-};
-
 /// A band of a sample.
 struct Band {
   std::int32_t n, py, rows;
 };
-__device__ inline Band next_band(const LiveGradient& v, const Band& b) {
+__device__ inline Band next_band(const PooledGradient& v, const Band& b) {
   Band next = b;
   next.py += v.band;
   if (next.py >= v.g.ph) {
@@ -75,7 +63,7 @@ __device__ inline Band next_band(const LiveGradient& v, const Band& b) {
 
 /// Starts to copy the band's lines, 32 channels from c0 on, to shared memory; zeros outside.
 template <class T>
-__device__ void copy_band(const LiveGradient& v, LiveStorage<T>& shared, int buffer, const Band& b, std::int32_t c0) {
+__device__ void copy_band(const PooledGradient& v, LiveStorage<T>& shared, int buffer, const Band& b, std::int32_t c0) {
   constexpr int quads = T::channels / 4, step = T::threads / quads;
   const auto thread = static_cast<int>(threadIdx.x);
   const std::int32_t c = c0 + thread % quads * 4;
@@ -93,7 +81,7 @@ __device__ void copy_band(const LiveGradient& v, LiveStorage<T>& shared, int buf
 
 /// A warp writes the lists of four filters, k and those behind it. Its lanes are neighbours in a row of positions.
 template <class T>
-__device__ void list_terms(const LiveGradient& v, LiveStorage<T>& shared, int buffer, const Band& b, int quad,
+__device__ void list_terms(const PooledGradient& v, LiveStorage<T>& shared, int buffer, const Band& b, int quad,
                            std::int32_t k) {
   constexpr int together = 4, filters = T::warp_filters;
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -161,7 +149,7 @@ __device__ void list_terms(const LiveGradient& v, LiveStorage<T>& shared, int bu
 }
 
 template <class T>
-__global__ void __launch_bounds__(T::threads, 2) grad_filter_live(LiveGradient v) {
+__global__ void __launch_bounds__(T::threads, 2) grad_filter_live(PooledGradient v) {
   constexpr int taps = T::warp_taps;
   LiveStorage<T>& shared = shared_storage<LiveStorage<T>>();
   const int lane = static_cast<int>(threadIdx.x) % 32, warp_number = static_cast<int>(threadIdx.x) / 32;
@@ -254,20 +242,8 @@ void run_grad_filter_live(const Call& call, const ConvGeometry& g, const GradFil
   std::int32_t most = 1;
   while (most < g.ph && fits(most + 1)) ++most;
   const std::int32_t bands = (g.ph + most - 1) / most;
-  const LiveGradient v{.g = g,
-                       .by_pw = Divider(g.pw),
-                       .by_width = Divider(cells_width(g)),
-                       .width = cells_width(g),
-                       .band = (g.ph + bands - 1) / bands,  // about as many in all
-                       .chunks = view.chunks,
-                       .rows = view.rows,
-                       .gy = view.dz.undo.gy,
-                       .x = view.x,
-                       .mask = static_cast<const std::uint8_t*>(view.dz.undo.saved),
-                       .scale = view.dz.undo.scale,
-                       .gfilter = view.gfilter,
-                       .gbias = view.gbias,
-                       .partial = static_cast<float*>(call.workspace)};
+  // About as many rows in all bands.
+  const PooledGradient v = pooled_gradient(call, view, (g.ph + bands - 1) / bands);
   const auto blocks = [](std::int64_t n, int tile) { return static_cast<unsigned>((n + tile - 1) / tile); };
   const dim3 grid(blocks(g.kh * g.kw, T::taps) * blocks(g.c, T::channels), blocks(g.k, T::filters),
                   static_cast<unsigned>(view.chunks));
