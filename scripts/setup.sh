@@ -35,7 +35,8 @@ if [[ $purpose == cross ]]; then
   libraries=()
 fi
 if [[ $purpose == test ]]; then
-  programs+=("pkg-config=pkg-config" "python3=python3" "tidy=tidy")
+  # The compiler cache spares the test that compiles the library a second time.
+  programs+=("pkg-config=pkg-config" "python3=python3" "tidy=tidy" "ccache=ccache")
   libraries+=(catch2 libbenchmark-dev)
   # Debian's python3 comes without what makes virtual environments.
   python3 -c 'import ensurepip' 2>/dev/null || libraries+=(python3-venv)

@@ -3,7 +3,8 @@
 # and Eigen cannot be found.
 #   cmake -DSOURCE_DIR=<checkout> -DBUILD_DIR=<build tree> -DWORK_DIR=<scratch folder> -DCXX=<compiler>
 #         [-DMODE=find_package|pkg_config|add_subdirectory] [-DFLAGS=<compile and link flags>] -P run.cmake
-# Without MODE, all three. add_subdirectory compiles the library again, without optimisation to save time.
+# Without MODE, all three. add_subdirectory compiles the library again: from the compiler cache, where there is one, or
+# without optimisation to save time.
 cmake_minimum_required(VERSION 3.25)
 foreach(variable SOURCE_DIR BUILD_DIR WORK_DIR CXX)
   if(NOT ${variable})
@@ -90,7 +91,13 @@ foreach(mode IN LISTS MODE)
       message(FATAL_ERROR "[consumer] expected flags of run tracking alone, found ${flags}")
     endif()
   elseif(mode STREQUAL "add_subdirectory")
-    build_with_cmake(add_subdirectory ${example} link_me -DTENON_SOURCE=${SOURCE_DIR} -DCMAKE_BUILD_TYPE=Debug)
+    find_program(ccache ccache)
+    if(ccache)  # the build tree's own objects, where their flags are the same
+      set(how -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER_LAUNCHER=${ccache})
+    else()
+      set(how -DCMAKE_BUILD_TYPE=Debug)
+    endif()
+    build_with_cmake(add_subdirectory ${example} link_me -DTENON_SOURCE=${SOURCE_DIR} ${how})
   else()
     message(FATAL_ERROR "[consumer] unknown MODE: ${mode}")
   endif()
