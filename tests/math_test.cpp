@@ -141,7 +141,11 @@ TEST_CASE("Philox words are placed as documented", "[philox]") {
   CHECK(key.k0 == 0x89abcdefu);
   CHECK(key.k1 == (0x01234567u ^ 0x64726f70u));
   const philox::Words words = philox::block(key, 1234, 5, 6, 7);
-  for (std::uint64_t i = 0; i < 4; ++i) CHECK(philox::word(key, 4 * 1234 + i, 5, 6, 7) == words.v[i]);
+  for (std::uint64_t i = 0; i < 4; ++i) {
+    CHECK(philox::word(key, 4 * 1234 + i, 5, 6, 7) == words.v[i]);
+    CHECK(philox::draw(key, 8 * 1234 + i, 5, 6, 7) >> 16 == (words.v[i] & 0xFFFF));
+    CHECK(philox::draw(key, 8 * 1234 + 4 + i, 5, 6, 7) >> 16 == words.v[i] >> 16);
+  }
   CHECK(philox::uniform01(0) == 0.f);
   CHECK(philox::uniform01(0xffffffffu) == 1.f - 0x1p-24f);
   CHECK(philox::uniform01(0x80000000u) == 0.5f);
@@ -150,14 +154,15 @@ TEST_CASE("Philox words are placed as documented", "[philox]") {
 TEST_CASE("dropout keeps the share that it is asked for", "[philox]") {
   CHECK(philox::dropout_threshold(0.f) == 0u);
   CHECK(philox::dropout_threshold(0.25f) == 0x40000000u);
-  CHECK(philox::dropout_threshold(1.f - 0x1p-24f) == 0xffffff00u);
+  CHECK(philox::dropout_threshold(1.f - 0x1p-24f) == 0xffff0000u);
+  CHECK(philox::dropout_threshold(0.1f) == 6554u << 16);
   CHECK(philox::dropout_scale(0.75f) == 4.f);
   const philox::Key key = philox::key(1, philox::Purpose::dropout);
   constexpr std::uint64_t n = 1 << 20;
   for (const float rate : {0.1f, 0.25f, 0.5f, 0.9f}) {
     const std::uint32_t threshold = philox::dropout_threshold(rate);
     std::uint64_t kept = 0;
-    for (std::uint64_t i = 0; i < n; ++i) kept += philox::word(key, i, 0, 0, 0) >= threshold ? 1 : 0;
+    for (std::uint64_t i = 0; i < n; ++i) kept += philox::draw(key, i, 0, 0, 0) >= threshold ? 1 : 0;
     const double expected = static_cast<double>(n) * (1. - static_cast<double>(rate));
     const double sigma = std::sqrt(expected * static_cast<double>(rate));
     CAPTURE(rate, kept, expected, sigma);

@@ -114,7 +114,8 @@ Tensor min(Tensor x, int axis, bool keepdims = false);
 
 // --- stochastic ---------------------------------------------------------------------------------------------------
 /// Inverted dropout: keeps each element with probability 1 - rate and scales it by 1 / (1 - rate); identity outside
-/// training. The mask is Philox4x32-10 at (seed; epoch, step, call site, element).
+/// training. The mask is Philox4x32-10 at (seed; epoch, step, call site, element), 16 bits an element: the rate is rounded to a
+/// multiple of 2^-16.
 Tensor dropout(Tensor x, float rate);
 
 // --- activations: function objects with a name, usable as layers, as `.activation=` and in files --------------------

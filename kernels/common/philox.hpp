@@ -4,6 +4,8 @@
 //   key     = (low 32 bits of seed, high 32 bits of seed ^ purpose)
 //   counter = (element / 4, site, step, epoch);  word element % 4 belongs to the element
 //
+// Dropout draws 16 bits an element: see below.
+//
 // Internal linkage on purpose: this header is compiled once per instruction set, and for the device.
 #pragma once
 #include <cstdint>
@@ -61,10 +63,28 @@ TENON_INLINE std::uint32_t word(Key key, std::uint64_t element, std::uint32_t si
 /// In [0, 1), a multiple of 2^-24.
 TENON_INLINE float uniform01(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 
-// Dropout keeps an element iff its word >= dropout_threshold(rate), and multiplies it by dropout_scale(rate).
-/// rate * 2^32 rounded down, 0 <= rate < 1.
+// Dropout keeps an element iff its draw >= dropout_threshold(rate), and multiplies it by dropout_scale(rate). A draw is 16
+// bits, so that a block is enough for eight elements: the lower halves of its words for four, the upper ones for the next.
+
+/// Counter of the block that the draw of an element is from.
+TENON_INLINE std::uint32_t draw_block(std::uint64_t element) { return static_cast<std::uint32_t>(element / 8); }
+/// From the element's block: the draw in the upper 16 bits, and below them what no comparison with a threshold sees.
+TENON_INLINE std::uint32_t draw_of(const Words& block, std::uint64_t element) {
+  // Chosen, not indexed: a device would keep the words in memory for the sake of an index.
+  const std::uint64_t at = element % 4;
+  const std::uint32_t word = at < 2 ? (at == 0 ? block.v[0] : block.v[1]) : (at == 2 ? block.v[2] : block.v[3]);
+  return element % 8 < 4 ? word << 16 : word;
+}
+/// The same of an element alone.
+TENON_INLINE std::uint32_t draw(Key key, std::uint64_t element, std::uint32_t site, std::uint32_t step,
+                                std::uint32_t epoch) {
+  return draw_of(block(key, draw_block(element), site, step, epoch), element);
+}
+
+/// rate rounded to a multiple of 2^-16 below 1, times 2^32; 0 <= rate < 1.
 TENON_INLINE std::uint32_t dropout_threshold(float rate) {
-  return static_cast<std::uint32_t>(static_cast<double>(rate) * 4294967296.0);
+  const auto nearest = static_cast<std::uint32_t>(static_cast<double>(rate) * 65536.0 + 0.5);
+  return (nearest < 65535 ? nearest : 65535) << 16;
 }
 /// 1 / (1 - rate).
 TENON_INLINE float dropout_scale(float rate) { return 1.f / (1.f - rate); }

@@ -1,7 +1,7 @@
 // dropout        x -> y = x / (1 - rate) where kept, else 0; mask u8, 1: kept
 // dropout_grad   gy, mask -> gx = gy / (1 - rate) where kept, else 0
-// Kept iff the element's Philox word >= rate * 2^32 (kernels/common/philox.hpp). A dropped element is dead: even a NaN
-// there becomes 0. A thread owns four neighbours, which are one Philox block.
+// Kept iff the element's draw >= rate * 2^16 (kernels/common/philox.hpp). A dropped element is dead: even a NaN
+// there becomes 0. A thread owns four neighbours, whose draws are from one Philox block.
 #include "kernels/common/geometry.hpp"
 #include "kernels/common/philox.hpp"
 #include "kernels/cuda/elementwise.cuh"
@@ -19,11 +19,11 @@ __global__ void drop_elements(DropoutGeometry g, std::uint32_t threshold, float 
   for_each_four(g.n, [&](std::int64_t i, std::int64_t there) {
     Four v = load_four(x + i, there);
     const philox::Words words =
-        philox::block(key, static_cast<std::uint32_t>(i / 4), static_cast<std::uint32_t>(g.site), step, epoch);
+        philox::block(key, philox::draw_block(i), static_cast<std::uint32_t>(g.site), step, epoch);
     Mask kept;
 #pragma unroll
     for (int l = 0; l < 4; ++l) {
-      const bool keeps = words.v[l] >= threshold;
+      const bool keeps = philox::draw_of(words, i % 8 + l) >= threshold;
       v.v[l] = keeps ? v.v[l] * scale : 0.f;
       kept.v[l] = keeps ? 1 : 0;
     }

@@ -131,26 +131,22 @@ struct Epilogue {
     write_four(y, first, v, count);
   }
 
-  /// Four random words are of four elements that begin at a multiple of four: one block where the line's do, else two.
+  /// Eight elements that begin at a multiple of eight share a block: four neighbours need one, or two.
   __device__ void drop(std::uint64_t first, float v[4], std::uint8_t bytes[4]) const {
     const philox::Key key = philox::key(control->seed, philox::Purpose::dropout);
-    const auto block = [&](std::uint64_t number) {
-      return philox::block(key, static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(site), control->step,
+    const auto block = [&](std::uint64_t element) {
+      return philox::block(key, philox::draw_block(element), static_cast<std::uint32_t>(site), control->step,
                            control->epoch);
     };
-    philox::Words words = block(first / 4);
-    if (const std::uint64_t skipped = first % 4; skipped != 0) {
-      const philox::Words more = block(first / 4 + 1), w = words;
-      words.v[0] = skipped == 1 ? w.v[1] : skipped == 2 ? w.v[2] : w.v[3];
-      words.v[1] = skipped == 1 ? w.v[2] : skipped == 2 ? w.v[3] : more.v[0];
-      words.v[2] = skipped == 1 ? w.v[3] : skipped == 2 ? more.v[0] : more.v[1];
-      words.v[3] = skipped == 1 ? more.v[0] : skipped == 2 ? more.v[1] : more.v[2];
-    }
+    const philox::Words own = block(first);
+    philox::Words next = own;
+    if (first % 8 > 4) next = block(first + 3);
     const std::uint32_t threshold = philox::dropout_threshold(dropout);
     const float scale = philox::dropout_scale(dropout);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      if (words.v[j] >= threshold) {
+      const std::uint64_t element = first + static_cast<std::uint64_t>(j);
+      if (philox::draw_of(element / 8 == first / 8 ? own : next, element) >= threshold) {
         v[j] *= scale;
       } else {
         v[j] = 0.f;

@@ -132,7 +132,7 @@ void append_pointwise_rows(KernelTable& table) {
   table.push_back(row<op::Unary>(bind_unary));
   table.push_back(row<op::UnaryGrad>(bind_unary_grad));
   table.push_back(row<op::Binary>(bind_binary));
-  table.push_back(row<op::Dropout>(bind_dropout, {{4}}));  // elements of one Philox block
+  table.push_back(row<op::Dropout>(bind_dropout, {{8}}));  // elements of one Philox block
   table.push_back(row<op::DropoutGrad>(bind_dropout_grad));
 }
 

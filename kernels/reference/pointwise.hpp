@@ -24,7 +24,7 @@ T unary_gradient(op::UnaryFn fn, float alpha, T gy, T saved) {
 /// The same elements on every provider and for float and double.
 inline bool dropout_keeps(const Control& control, float rate, std::int32_t site, std::int64_t element) {
   const philox::Key key = philox::key(control.seed, philox::Purpose::dropout);
-  return philox::word(key, static_cast<std::uint64_t>(element), static_cast<std::uint32_t>(site), control.step,
+  return philox::draw(key, static_cast<std::uint64_t>(element), static_cast<std::uint32_t>(site), control.step,
                       control.epoch) >= philox::dropout_threshold(rate);
 }
 template <class T>

@@ -24,14 +24,22 @@ Batch allocate(const Dataset& data, std::int64_t rows) {
   return b;
 }
 
+/// Asks for the memory of a row that comes next: rows are taken in no order, which no hardware guesses.
+template <class T>
+void prefetch(const T* row, std::int64_t width) {
+  constexpr std::int64_t line = 64 / sizeof(T);
+  for (std::int64_t i = 0; i < width; i += line) __builtin_prefetch(row + i);
+}
+
 template <class From, class To>
 void gather(const Column& column, Array& out, std::span<const std::int64_t> rows) {
   const From* source = column.data.values<From>().data();
   To* to = out.values<To>().data();
   const std::int64_t width = column.data.shape().product(1, column.data.shape().rank());
   const float divisor = column.divisor;
-  for (const std::int64_t row : rows) {
-    const From* from = source + row * width;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const From* from = source + rows[r] * width;
+    if (r + 1 < rows.size()) prefetch(source + rows[r + 1] * width, width);
     if constexpr (std::is_same_v<From, To>) {
       if (divisor == 1.f) {
         std::memcpy(to, from, static_cast<std::size_t>(width) * sizeof(To));
@@ -61,8 +69,9 @@ void gather_scaled_bytes(const Column& column, const Quotients& q, Array& out, s
   const std::uint8_t* source = column.data.values<std::uint8_t>().data();
   float* to = out.values<float>().data();
   const std::int64_t width = column.data.shape().product(1, column.data.shape().rank());
-  for (const std::int64_t row : rows) {
-    const std::uint8_t* from = source + row * width;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const std::uint8_t* from = source + rows[r] * width;
+    if (r + 1 < rows.size()) prefetch(source + rows[r + 1] * width, width);
     for (std::int64_t i = 0; i < width; ++i) to[i] = q[from[i]];
     to += width;
   }

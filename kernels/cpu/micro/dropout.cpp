@@ -1,20 +1,19 @@
 // dropout        x -> y = x / (1 - rate) where kept, else 0; mask u8, 1: kept
 // dropout_grad   gy, mask -> gx = gy / (1 - rate) where kept, else 0
-// Kept iff the element's Philox word >= rate * 2^32 (kernels/common/philox.hpp). A dropped element is dead: even a NaN
-// there becomes 0. Threads own blocks of elements; a block's words depend on its place alone.
+// Kept iff the element's draw >= rate * 2^16 (kernels/common/philox.hpp). A dropped element is dead: even a NaN
+// there becomes 0. Threads own blocks of elements; a block's draws depend on its place alone.
 #include "kernels/cpu/micro/philox.hpp"
 
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-constexpr std::int64_t block = 4096;       // elements; a multiple of `group`
-constexpr std::int64_t group = 4 * width;  // elements whose words come together
+constexpr std::int64_t block = 4096;  // elements; a multiple of `draws_together`
 
 TENON_INLINE Vf scaled_where(Vi kept, Vf x, float scale) { return Simd::select(kept, x * scale, Simd::set(0.f)); }
 
-TENON_INLINE void drop_lanes(const float* x, float* y, std::uint8_t* mask, Vu word, std::uint32_t threshold,
+TENON_INLINE void drop_lanes(const float* x, float* y, std::uint8_t* mask, Vu draw, std::uint32_t threshold,
                              float scale, std::int64_t count) {
-  const Vi kept = (Vi)(word >= threshold);
+  const Vi kept = (Vi)(draw >= threshold);
   if (count >= width) {
     Simd::store(y, scaled_where(kept, Simd::load(x), scale));
     store_bytes(mask, narrow(kept & 1), width);
@@ -34,12 +33,13 @@ void drop_block(const Call& call, const DropoutGeometry& g, std::int64_t begin, 
   const auto site = static_cast<std::uint32_t>(g.site), step = control.step, epoch = control.epoch;
   const std::uint32_t threshold = philox::dropout_threshold(g.rate);
   const float scale = philox::dropout_scale(g.rate);
-  for (std::int64_t i = begin; i < end; i += group) {
-    Vu words[4];
-    philox_words(key, static_cast<std::uint32_t>(i / 4), site, step, epoch, words);
-    for (int v = 0; v < 4; ++v) {
+  for (std::int64_t i = begin; i < end; i += draws_together) {
+    Vu draws[8];
+    philox_draws(key, philox::draw_block(i), site, step, epoch, draws);
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; ++v) {
       const std::int64_t at = i + v * width;
-      if (at < end) drop_lanes(x + at, y + at, mask + at, words[v], threshold, scale, end - at);
+      if (at < end) drop_lanes(x + at, y + at, mask + at, draws[v], threshold, scale, end - at);
     }
   }
 }

@@ -199,9 +199,10 @@ void dropout(const Call& call) {
   const std::uint32_t site = static_cast<std::uint32_t>(g.site), threshold = philox::dropout_threshold(g.rate);
   const float scale = philox::dropout_scale(g.rate);
   for_each_block(call, g.n, [&](std::int64_t begin, std::int64_t count) {
-    for (std::int64_t i = begin; i < begin + count; i += 4) {
-      const auto words = philox::block(key, static_cast<std::uint32_t>(i / 4), site, control.step, control.epoch);
-      for (std::int64_t j = 0; j < smaller(4, begin + count - i); ++j) mask[i + j] = words.v[j] >= threshold ? 1 : 0;
+    for (std::int64_t i = begin; i < begin + count; i += 8) {
+      const auto words = philox::block(key, philox::draw_block(i), site, control.step, control.epoch);
+      for (std::int64_t j = i; j < smaller(i + 8, begin + count); ++j)
+        mask[j] = philox::draw_of(words, j) >= threshold ? 1 : 0;
     }
     Out(y + begin, count) = (Bytes(mask + begin, count) != 0).select(scale * In(x + begin, count), 0.f);
   });

@@ -1,5 +1,5 @@
-// Philox4x32-10 of kernels/common/philox.hpp for 4 * width neighbouring elements at a time: each lane runs one counter,
-// and a transposition puts the words into the order of their elements. Used by dropout, alone and in epilogues.
+// Philox4x32-10 of kernels/common/philox.hpp for the draws of 8 * width neighbouring elements at a time: each lane runs one
+// counter, and a transposition puts the words into the order of their elements. Used by dropout, alone and in epilogues.
 #pragma once
 #include <utility>
 
@@ -48,9 +48,26 @@ TENON_INLINE Vu interleave_high(Vu a, Vu b) {
   return interleave<width / 2>(a, b, std::make_integer_sequence<int, width>{});
 }
 
-/// The words of elements 4 * block ... 4 * (block + width) - 1, in their order.
-TENON_INLINE void philox_words(philox::Key key, std::uint32_t block, std::uint32_t site, std::uint32_t step,
-                               std::uint32_t epoch, Vu to[4]) {
+/// Vector `number`, 0 or 1, of the sequence: four of a, four of b, the next four of a, ...
+template <int number, int... lane>
+TENON_INLINE Vu take_fours(Vu a, Vu b, std::integer_sequence<int, lane...>) {
+  constexpr int first = number * width;
+  return __builtin_shufflevector(a, b,
+                                 ((first + lane) / 8 * 4 + (first + lane) % 4 + (first + lane) % 8 / 4 * width)...);
+}
+/// Draws of some neighbouring blocks, from their words in order.
+TENON_INLINE void draws_of(Vu words, Vu to[2]) {
+  constexpr std::make_integer_sequence<int, width> lanes;
+  const Vu lower = words << 16;
+  to[0] = take_fours<0>(lower, words, lanes);
+  to[1] = take_fours<1>(lower, words, lanes);
+}
+
+/// Elements whose draws come together.
+inline constexpr std::int64_t draws_together = 8 * width;
+/// The draws of elements 8 * block ... 8 * (block + width) - 1, in their order.
+TENON_INLINE void philox_draws(philox::Key key, std::uint32_t block, std::uint32_t site, std::uint32_t step,
+                               std::uint32_t epoch, Vu to[8]) {
   const Vul number = (Vul)((Vu)Simd::lane_index() + block);
   Counters even{number, Vul{} + site, Vul{} + step, Vul{} + epoch},
       odd{number >> 32, Vul{} + site, Vul{} + step, Vul{} + epoch};
@@ -64,10 +81,10 @@ TENON_INLINE void philox_words(philox::Key key, std::uint32_t block, std::uint32
            c3 = in_turn(even.c3, odd.c3);
   const Vu even_low = interleave_low(c0, c2), odd_low = interleave_low(c1, c3);
   const Vu even_high = interleave_high(c0, c2), odd_high = interleave_high(c1, c3);
-  to[0] = interleave_low(even_low, odd_low);
-  to[1] = interleave_high(even_low, odd_low);
-  to[2] = interleave_low(even_high, odd_high);
-  to[3] = interleave_high(even_high, odd_high);
+  draws_of(interleave_low(even_low, odd_low), to);
+  draws_of(interleave_high(even_low, odd_low), to + 2);
+  draws_of(interleave_low(even_high, odd_high), to + 4);
+  draws_of(interleave_high(even_high, odd_high), to + 6);
 }
 
 }  // namespace

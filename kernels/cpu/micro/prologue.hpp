@@ -13,36 +13,36 @@ TENON_INLINE void finish_masked(float* y, std::uint8_t* mask, std::int64_t first
   const philox::Key key = philox::key(control.seed, philox::Purpose::dropout);
   const std::uint32_t threshold = philox::dropout_threshold(rate);
   const float scale = philox::dropout_scale(rate);
-  const auto step = [&](std::int64_t i, Vu words, auto lanes, std::int64_t lane_count) {
+  const auto step = [&](std::int64_t i, Vu draws, auto lanes, std::int64_t lane_count) {
     Vf v = lanes.load(y + i);
     Vi killed = relu ? v <= Vf{} : Vi{};
     if (rate != 0.f) {
-      const Vi dropped = (Vi)(words < threshold);
+      const Vi dropped = (Vi)(draws < threshold);
       v = dropped ? Vf{} : v * scale;
       killed |= dropped;
       lanes.store(y + i, v);
     }
     store_bytes(mask + i, load_bytes(mask + i, lane_count) | narrow(killed), lane_count);
   };
-  constexpr std::int64_t block = 4 * width;
   std::int64_t i = 0;
   while (i < count) {
     const std::uint64_t element = static_cast<std::uint64_t>(first + i);
-    if (rate == 0.f || (element % 4 == 0 && i + block <= count)) {
-      Vu words[4] = {};
+    if (rate == 0.f || element % 8 == 0) {
+      Vu draws[8] = {};
       if (rate != 0.f)
-        philox_words(key, static_cast<std::uint32_t>(element / 4), static_cast<std::uint32_t>(site), control.step,
-                     control.epoch, words);
-      for (int v = 0; v < 4 && i < count; ++v, i += width) {
+        philox_draws(key, philox::draw_block(element), static_cast<std::uint32_t>(site), control.step, control.epoch,
+                     draws);
+#pragma GCC unroll 8
+      for (int v = 0; v < 8; ++v, i += width) {
         if (i + width <= count)
-          step(i, words[v], Whole{}, width);
-        else
-          step(i, words[v], Part{count - i}, count - i);
+          step(i, draws[v], Whole{}, width);
+        else if (i < count)
+          step(i, draws[v], Part{count - i}, count - i);
       }
     } else {
-      const std::uint32_t word =
-          philox::word(key, element, static_cast<std::uint32_t>(site), control.step, control.epoch);
-      step(i, Vu{} + word, Part{1}, 1);
+      const std::uint32_t draw =
+          philox::draw(key, element, static_cast<std::uint32_t>(site), control.step, control.epoch);
+      step(i, Vu{} + draw, Part{1}, 1);
       ++i;
     }
   }
