@@ -38,7 +38,9 @@ struct Sums {
 /// sums (rows, vectors) = chains over one chunk, or a piece of it: from what is there, or from 0. The stride between rows
 /// of a is a constant, so that every address is one register and a displacement; 0: [k][rows].
 template <int rows, int vectors, std::int64_t stride>
-void chain(const float* a, Columns b, std::int64_t terms, bool go_on, const Sums& sums) {
+void chain(const float* a, const Columns& columns, std::int64_t terms, bool go_on, const Sums& sums) {
+  const std::int64_t k_step = columns.k_step, panel_step = columns.panel_step;
+  const float* b = columns.at;
   const auto slot = [&](int r, int v) __attribute__((always_inline)) {
     return sums.at + v / 2 * sums.panel_step + r * sums.row_step + v % 2 * width;
   };
@@ -53,21 +55,21 @@ void chain(const float* a, Columns b, std::int64_t terms, bool go_on, const Sums
   const auto add = [&](int k) __attribute__((always_inline)) {
     Vf column[vectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) column[v] = Simd::load(b.at + v / 2 * b.panel_step + v % 2 * width);
+    for (int v = 0; v < vectors; ++v) column[v] = Simd::load(b + v / 2 * panel_step + v % 2 * width);
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) {
       const Vf x = Simd::set(stride == 0 ? a[k * rows + r] : a[r * stride + k]);
 #pragma GCC unroll 8
       for (int v = 0; v < vectors; ++v) acc[r][v] = Simd::fma(x, column[v], acc[r][v]);
     }
-    b.at += b.k_step;
+    b += k_step;
   };
-  const float* ahead = b.ahead != nullptr ? b.ahead : b.at;
+  const float* ahead = columns.ahead != nullptr ? columns.ahead : b;
   std::int64_t k = 0;
   for (; k + unrolled_terms <= terms; k += unrolled_terms) {
 #pragma GCC unroll 2
     for (int j = 0; j < panel; j += 16) __builtin_prefetch(ahead + j, 0, 2);
-    ahead += b.k_step;
+    ahead += k_step;
 #pragma GCC unroll 4
     for (int u = 0; u < unrolled_terms; ++u) add(u);
     a += unrolled_terms * (stride == 0 ? rows : 1);
@@ -82,7 +84,9 @@ void chain(const float* a, Columns b, std::int64_t terms, bool go_on, const Sums
     for (int v = 0; v < vectors; ++v) Simd::store(slot(r, v), acc[r][v]);
 }
 
-using Chain = void (*)(const float*, Columns, std::int64_t, bool, const Sums&);
+/// By reference: a copy of a struct that was just written piece by piece waits until its pieces, and all that was stored before
+/// them, have left the store buffer.
+using Chain = void (*)(const float*, const Columns&, std::int64_t, bool, const Sums&);
 template <int vectors, std::int64_t stride>
 constexpr Chain chains[] = {nullptr,
                             chain<1, vectors, stride>,
