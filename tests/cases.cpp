@@ -292,6 +292,7 @@ void add_large_conv2d(List& list) {
   };
   for (const op::Epilogue& e : {plain, relu, dropped, pooled})
     all({.epilogue = e}, {9, 12, 13, 32}, {3, 3, 32, 40}, "channels");
+  all({.epilogue = pooled}, {2, 13, 140, 16}, {3, 3, 16, 20}, "channels, bands of rows");
   all({.stride = {2, 2}, .pad = {1, 1, 1, 1}, .epilogue = relu}, {2, 15, 14, 48}, {3, 3, 48, 33}, "stride");
   all({.stride = {3, 2}, .dilation = {2, 3}, .pad = {2, 1, 0, 3}, .epilogue = relu}, {2, 17, 19, 17}, {2, 3, 17, 70},
       "stride and dilation");

@@ -177,6 +177,16 @@ Bound bind_conv2d_grad_input(const Problem& p, const Kernel& row) {
                 padded_floats(c) + 2 * (positions * g.k + slack) + 4 * positions + 1 + live_row_floats(g, slack), 0);
 }
 
+/// Rows of windows whose lists are walked together. The lists of all filters read the same part of x, which should be
+/// near, but for every band the gradients of all filters pass by: about 64 KiB of x, by measurement. A list reads up to
+/// three rows of x for a row of positions, and of each no more than fits into registers.
+std::int64_t windows_in_band(const Conv2dPlan& c, const Microkernels& m) {
+  const ConvGeometry& g = c.g;
+  const std::int64_t line = std::min(std::int64_t{c.padded_w} * g.c, std::int64_t{g.pw} * 2 * 6 * m.width),
+                     around = std::int64_t{std::min(g.kh, 3) - 1} * g.dilation_h + 1 - g.stride_h;
+  return std::max<std::int64_t>((16384 / line - around) / (2 * std::int64_t{g.stride_h}), 1);
+}
+
 Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
   const Microkernels& m = micro(row);
   if (auto why = bind::refuse_unless_f32(p, 2)) return *why;
@@ -195,13 +205,12 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
     return finish(c, m.conv2d_grad_filter_depthwise, 0, positions * g.k, c.partial_each * groups);
   }
   // Lists pay where dead terms are many and a window's row fills vectors: neighbouring taps must be neighbours in
-  // memory.
-  if (g.pool && g.groups == 1 && g.dilation_w == 1 && g.kw * g.c >= m.width) {
+  // memory. They have 16 bits for a filter's number, and 15 for a column's.
+  if (g.pool && g.groups == 1 && g.dilation_w == 1 && g.kw * g.c >= m.width && g.k < 65536 && g.pw < 16384) {
     c.partial_each = rounded(terms * g.k + (g.bias ? g.k : 0), 16);
-    const std::int64_t lists = (2 * (std::int64_t{g.ph} * g.pw + m.width) + 1) * g.k,
-                       of_a_row = 3 * (std::int64_t{g.pw} * g.k + m.width);
-    return finish(c, m.conv2d_grad_filter, 0, padded_floats(c) + lists + of_a_row + live_row_floats(g, m.width),
-                  c.partial_each * groups);
+    c.unit_block = evenly(g.ph, windows_in_band(c, m));
+    const std::int64_t lists = 2 * (c.unit_block * g.pw + 1) * g.k, rows = 4 * (std::int64_t{g.pw} * g.k + m.width);
+    return finish(c, m.conv2d_grad_filter, 0, padded_floats(c) + 1 + lists + rows, c.partial_each * groups);
   }
   // About 256 positions in a block: so many pay for the way of their sums to memory and back, and a panel of dz stays in
   // L2 with its taps in L1. Blocks of the same size.

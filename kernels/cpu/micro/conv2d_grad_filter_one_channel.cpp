@@ -1,7 +1,7 @@
 // conv2d_grad_filter_one_channel: gfilter(kh,kw,k) = sum over (n,oy,ox) of dz(n,oy,ox,k) x(n,iy,ix), and gbias(k) = sum of
 // dz, where x has one channel and dz undoes an epilogue without pool. 3x3 taps, and 5x5 with 32 registers.
 // Layout: the sums of a vector of filters, one a tap and the bias, stay in registers while a sample group passes; dz is
-// undone on the way, and never stored.
+// undone on the way, and never stored. With 32 registers and 3x3 taps two vectors pass together, and share the pixels.
 // Parallel over groups of order::sample_group images; their partial sums join by the pair tree.
 // Order: one FMA chain per sample group over (n, oy, ox) ascending. Error: (terms of a group + log2 of the groups) * 2^-24
 // * sum |dz x| at most.
@@ -33,31 +33,51 @@ TENON_INLINE void with_dz(const ConvGeometry& g, const Call& call, const Visit& 
   });
 }
 
-/// One vector of filters, from filter j, over the images [first, last): partial sums (taps, k), then of the bias.
-template <int kh, int kw, int fixed_step, class Dz, class Lanes>
+/// Vectors of filters that pass together.
+template <int taps>
+constexpr int most_vectors = 2 * (taps + 1) + 6 <= registers ? 2 : 1;
+
+/// `vectors` of filters from filter j, the last with `lanes`, over the images [first, last): partial sums (taps, k), then
+/// of the bias.
+template <int kh, int kw, int fixed_step, int vectors, class Dz, class Lanes>
 TENON_INLINE void add_group(const Conv2dPlan& p, const float* x, const Dz& dz, Range images, std::int64_t j,
                             Lanes lanes, float* scratch, float* partial) {
   const ConvGeometry& g = p.g;
   const std::int64_t line = p.padded_w, step = fixed_step > 0 ? fixed_step : g.stride_w;
-  Vf acc[kh * kw] = {}, sum = {};
+  Vf acc[vectors][kh * kw] = {}, sum[vectors] = {};
   for (std::int64_t n = images.begin; n < images.end; ++n) {
     const float* row = padded_image(p, x, n, scratch);
     std::int64_t i = n * g.oh * g.ow * g.k + j;
     for (std::int64_t oy = 0; oy < g.oh; ++oy, row += g.stride_h * line) {
       const float* at = row;
       for (std::int64_t ox = 0; ox < g.ow; ++ox, at += step, i += g.k) {
-        const Vf d = dz(i, g.k - j, lanes);
-        sum += d;
+        Vf d[vectors];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v) {
+          d[v] = v + 1 < vectors ? dz(i + v * width, width, Whole{}) : dz(i + v * width, g.k - j - v * width, lanes);
+          sum[v] += d[v];
+        }
 #pragma GCC unroll 8
         for (int y = 0; y < kh; ++y)
 #pragma GCC unroll 8
-          for (int t = 0; t < kw; ++t) acc[y * kw + t] = Simd::fma(Simd::set(at[y * line + t]), d, acc[y * kw + t]);
+          for (int t = 0; t < kw; ++t) {
+            const Vf pixel = Simd::set(at[y * line + t]);
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; ++v) acc[v][y * kw + t] = Simd::fma(pixel, d[v], acc[v][y * kw + t]);
+          }
       }
     }
   }
+  const auto store = [&](std::int64_t at, const Vf& value, int v) {
+    v + 1 < vectors ? Simd::store(partial + at + j + v * width, value)
+                    : lanes.store(partial + at + j + v * width, value);
+  };
+#pragma GCC unroll 2
+  for (int v = 0; v < vectors; ++v) {
 #pragma GCC unroll 32
-  for (int t = 0; t < kh * kw; ++t) lanes.store(partial + t * g.k + j, acc[t]);
-  if (g.bias) lanes.store(partial + kh * kw * g.k + j, sum);
+    for (int t = 0; t < kh * kw; ++t) store(t * g.k, acc[v][t], v);
+    if (g.bias) store(kh * kw * g.k, sum[v], v);
+  }
 }
 
 }  // namespace
@@ -73,26 +93,34 @@ void conv2d_grad_filter_one_channel(const Call& call) {
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     float* scratch = work + p.scratch_at + omp_get_thread_num() * p.scratch_each;
+    // Fewer vectors together where there would be too few parts for all threads.
+    const bool many = groups * blocks_of(vectors, 2) >= omp_get_num_threads();
+    with_taps(
+        g, [&](auto kh, auto kw, auto step) __attribute__((always_inline)) {
+          constexpr int most = most_vectors<kh.value * kw.value>;
+          const std::int64_t together = many ? most : 1, parts = blocks_of(vectors, together);
 #pragma omp for schedule(dynamic, 1)
-    for (std::int64_t i = 0; i < groups * vectors; ++i) {
-      const std::int64_t s = i / vectors, j = i % vectors * width;
-      const Range images{s * order::sample_group, smaller(g.n, (s + 1) * order::sample_group)};
-      float* partial = partials + s * p.partial_each;
-      with_taps(
-          g, [&](auto kh, auto kw, auto step) __attribute__((always_inline)) {
+          for (std::int64_t i = 0; i < groups * parts; ++i) {
+            const std::int64_t s = i / parts, j = i % parts * together * width,
+                               own = smaller(together, vectors - i % parts * together),
+                               last = g.k - j - (own - 1) * width;
+            const Range images{s * order::sample_group, smaller(g.n, (s + 1) * order::sample_group)};
             with_dz(
                 g, call, [&](const auto& dz) __attribute__((always_inline)) {
-                  const auto add = [&](auto lanes) __attribute__((always_inline)) {
-                    add_group<kh.value, kw.value, step.value>(p, input<float>(call, 1), dz, images, j, lanes, scratch,
-                                                              partial);
+                  const auto add = [&](auto count, auto lanes) __attribute__((always_inline)) {
+                    add_group<kh.value, kw.value, step.value, count.value>(
+                        p, input<float>(call, 1), dz, images, j, lanes, scratch, partials + s * p.partial_each);
                   };
-                  if (g.k - j >= width)
-                    add(Whole{});
+                  const auto add_all = [&](auto lanes) __attribute__((always_inline)) {
+                    own == most ? add(Count<most>{}, lanes) : add(Count<1>{}, lanes);
+                  };
+                  if (last >= width)
+                    add_all(Whole{});
                   else
-                    add(Part{g.k - j});
+                    add_all(Part{last});
                 });
-          });
-    }
+          }
+        });
     join_partials(partials, p.partial_each, groups);
   }
   std::memcpy(output<float>(call, 0), partials, static_cast<std::size_t>(taps * g.k) * sizeof(float));

@@ -36,10 +36,14 @@ void turn_filter(const Conv2dPlan& p, const float* filter, float* to, std::int64
   const std::int64_t taps = std::int64_t{p.g.kh} * p.g.kw, row = std::int64_t{p.g.kw} * p.cg;
   if (slides(p)) {
     for (std::int64_t c = 0; c < p.g.c; c += width, to += p.g.k * taps * width)
-      for (std::int64_t k = begin; k < end; ++k)
-        for (std::int64_t t = 0; t < taps; ++t)
-          for (std::int64_t i = 0; i < width; ++i)
-            to[(k * taps + t) * width + i] = filter[(t * p.g.c + c + i) * p.g.k + k];
+      for (std::int64_t t = 0; t < taps; ++t) {
+        const float* from = filter + (t * p.g.c + c) * p.g.k;
+        std::int64_t k = begin;
+        for (; k + width <= end; k += width)
+          transpose_square(from + k, p.g.k, width, to + (k * taps + t) * width, taps * width);
+        for (; k < end; ++k)
+          for (std::int64_t i = 0; i < width; ++i) to[(k * taps + t) * width + i] = from[i * p.g.k + k];
+      }
     return;
   }
   for (std::int64_t kh = 0; kh < p.g.kh; ++kh)
@@ -53,17 +57,18 @@ struct Positions {
   std::int32_t* start;
 };
 
-void list_terms(const Conv2dPlan& p, const PooledGradient& dz, const LiveRow& row, const Positions& t) {
-  const ConvGeometry& g = p.g;
+void list_terms(const Conv2dPlan& p, PooledGradient dz, LiveRow row, Positions t) {
+  const std::int64_t rows = p.g.ph, columns = p.g.pw, filters = p.g.k;
+  const std::int32_t step = filter_step(p);
   std::int64_t count = 0;
   std::int32_t* start = t.start;
-  for (std::int64_t y = 0; y < g.ph; ++y) {
-    list_row(g, dz, y, {0, g.k}, filter_step(p), row);
+  for (std::int64_t y = 0; y < rows; ++y) {
+    list_row(dz, y, columns, filters, step, row);
     for (std::int32_t below = 0; below < 2; ++below)
-      for (std::int64_t x = 0; x < g.pw; ++x)
+      for (std::int64_t x = 0; x < columns; ++x)
         for (std::int32_t right = 0; right < 2; ++right) {
           *start++ = static_cast<std::int32_t>(count);
-          pick_terms(row, x, 3, 2 * below + right, [&](Vi code, Vf value, LaneSet set) {
+          pick_terms(row, x, 2 * below + right, [&](Vi code, Vf value, LaneSet set) {
             append(t.terms.at + count, code >> 2, set);
             append(t.terms.dz + count, value, set);
             count += __builtin_popcount(set);
@@ -73,30 +78,43 @@ void list_terms(const Conv2dPlan& p, const PooledGradient& dz, const LiveRow& ro
   *start = static_cast<std::int32_t>(count);
 }
 
-/// One vector of channels: `filter` and `sums` are its own. What falls out of the window to the left is done with.
+/// Clears what slide() does not start itself: rows above the lowest of the first window, and what no window reaches.
+void clear_around(const Conv2dPlan& p, float* sums) {
+  const ConvGeometry& g = p.g;
+  const std::int64_t line = std::int64_t{p.padded_w} * g.c, above = g.kh - 1, rows = 2 * std::int64_t{g.ph} + above,
+                     reach = (2 * std::int64_t{g.pw} + g.kw - 1) * g.c;
+  clear_floats(sums, above * line);
+  for (std::int64_t y = above; y < rows; ++y) clear_floats(sums + y * line + reach, line - reach);
+  clear_floats(sums + rows * line, (p.padded_h - rows) * line);
+}
+
+/// One vector of channels: `filter` and `sums` are its own. What falls out of the window to the left is done with; the
+/// lowest row of the window is met for the first time. The branches are as random as the mask, and where they lie in a
+/// cache line decides a tenth of the time: hence the alignment.
 template <int kh, int kw>
-void slide(const Conv2dPlan& p, const Positions& live, const float* filter, float* sums) {
-  const std::int64_t next = p.g.c, line = std::int64_t{p.padded_w} * next, positions = 2 * std::int64_t{p.g.pw};
-  const std::int32_t* start = live.start;
-  for (std::int64_t oy = 0; oy < 2 * p.g.ph; ++oy, sums += line) {
-    if (start[0] == start[positions]) {
-      start += positions;
+__attribute__((aligned(64))) void slide(const Conv2dPlan& p, Positions live, const float* filter, float* sums) {
+  const std::int64_t next = p.g.c, line = std::int64_t{p.padded_w} * next, columns = 2 * std::int64_t{p.g.pw},
+                     rows = 2 * std::int64_t{p.g.ph};
+  std::int64_t i = 0;
+  for (std::int64_t oy = 0; oy < rows; ++oy, sums += line, live.start += columns) {
+    float* at = sums;
+    if (i == live.start[columns]) {
+      for (std::int64_t x = 0; x < columns + kw - 1; ++x) Simd::store(at + (kh - 1) * line + x * next, Vf{});
       continue;
     }
-    float* at = sums;
-    Vf acc[kh][kw];
+    Vf acc[kh][kw] = {};
 #pragma GCC unroll 8
-    for (int y = 0; y < kh; ++y)
+    for (int y = 0; y + 1 < kh; ++y)
 #pragma GCC unroll 8
       for (int x = 1; x < kw; ++x) acc[y][x] = Simd::load(at + y * line + (x - 1) * next);
-    for (std::int64_t ox = 0; ox < positions; ++ox, ++start, at += next) {
+    for (std::int64_t ox = 1; ox <= columns; ++ox, at += next) {
 #pragma GCC unroll 8
       for (int y = 0; y < kh; ++y) {
 #pragma GCC unroll 8
         for (int x = 1; x < kw; ++x) acc[y][x - 1] = acc[y][x];
-        acc[y][kw - 1] = Simd::load(at + y * line + (kw - 1) * next);
+        acc[y][kw - 1] = y + 1 < kh ? Simd::load(at + y * line + (kw - 1) * next) : Vf{};
       }
-      for (std::int32_t i = start[0]; i < start[1]; ++i) {
+      for (const std::int64_t end = live.start[ox]; i < end; ++i) {
         const float* w = filter + live.terms.at[i];
         const Vf dz = Simd::set(live.terms.dz[i]);
 #pragma GCC unroll 8
@@ -189,12 +207,13 @@ void one_image(const Conv2dPlan& p, const Call& call, const float* turned, std::
   const Positions live{{reinterpret_cast<std::int32_t*>(lists), lists + most},
                        reinterpret_cast<std::int32_t*>(lists + 2 * most)};
   list_terms(p, pooled_gradient(g, call, n), live_row(g, lists + 2 * most + 4 * std::int64_t{g.ph} * g.pw + 1), live);
-  clear_floats(sums, p.padded_h * line);
   if (slides(p)) {
+    clear_around(p, sums);
     const std::int64_t block = terms_of(p) / g.c * width * g.k;
     for (std::int64_t c = 0; c < g.c; c += width)
       (g.kh == 3 ? slide<3, 3> : slide<5, 5>)(p, live, turned + c / width * block, sums + c);
   } else {
+    clear_floats(sums, p.padded_h * line);
     add_runs(p, live, turned, sums);
   }
   if (!p.padded) return;

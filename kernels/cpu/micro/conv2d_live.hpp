@@ -16,12 +16,12 @@ inline constexpr std::int64_t list_slack = width;
 
 #if defined(__AVX512DQ__)
 using LaneSet = __mmask16;
-TENON_INLINE LaneSet lanes_in(Vi where) { return _mm512_movepi32_mask((__m512i)where); }
+TENON_INLINE LaneSet lanes_equal(Vi a, Vi b) { return _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b); }
 /// Lanes of the set in front, in their order; what is behind means nothing.
 TENON_INLINE Vi squeezed(Vi v, LaneSet set) { return (Vi)_mm512_maskz_compress_epi32(set, (__m512i)v); }
 #elif defined(__AVX2__)
 using LaneSet = unsigned;
-TENON_INLINE LaneSet lanes_in(Vi where) { return static_cast<unsigned>(_mm256_movemask_ps((__m256)where)); }
+TENON_INLINE LaneSet lanes_equal(Vi a, Vi b) { return static_cast<unsigned>(_mm256_movemask_ps((__m256)(a == b))); }
 /// Byte i of entry s: the lane that is the i-th of the set s.
 struct SqueezeTable {
   std::uint64_t of[256] = {};
@@ -38,7 +38,8 @@ TENON_INLINE Vi squeezed(Vi v, LaneSet set) {
 }
 #else
 using LaneSet = unsigned;
-TENON_INLINE LaneSet lanes_in(Vi where) {
+TENON_INLINE LaneSet lanes_equal(Vi a, Vi b) {
+  const Vi where = a == b;
   unsigned set = 0;
   for (int i = 0; i < width; ++i) set |= static_cast<unsigned>(where[i] & 1) << i;
   return set;
@@ -52,6 +53,25 @@ TENON_INLINE Vi squeezed(Vi v, LaneSet set) {
 }
 #endif
 TENON_INLINE Vf squeezed(Vf v, LaneSet set) { return Simd::from_bits(squeezed(Simd::bits(v), set)); }
+/// Lanes [0, count), of any count.
+TENON_INLINE LaneSet first_lanes(std::int64_t count) {
+  return static_cast<LaneSet>(count < width ? (1u << count) - 1u : (1u << width) - 1u);
+}
+
+TENON_INLINE std::int64_t count_of(Whole) { return width; }
+TENON_INLINE std::int64_t count_of(Part part) { return part.count; }
+/// Mask bytes as numbers, and those of them that do not say killed.
+struct Winners {
+  Vi place;
+  LaneSet live;
+};
+template <class Lanes>
+TENON_INLINE Winners winners(const std::uint8_t* mask, Lanes lanes) {
+  const std::int64_t count = count_of(lanes);
+  const Vi place = widen(load_bytes(mask, count));
+  // What lies behind the last byte is 0 and would win.
+  return {place, static_cast<LaneSet>(first_lanes(count) & ~lanes_equal(place, Simd::set_int(op::Epilogue::killed)))};
+}
 
 template <class V>
 TENON_INLINE V load_vector(const void* from) {
@@ -82,39 +102,39 @@ struct LiveRow {
 };
 TENON_INLINE LiveRow live_row(const ConvGeometry& g, float* scratch) {
   const std::int64_t most = std::int64_t{g.pw} * g.k + list_slack;
-  return {reinterpret_cast<std::int32_t*>(scratch), scratch + most, reinterpret_cast<std::int32_t*>(scratch + 2 * most)};
+  return {reinterpret_cast<std::int32_t*>(scratch), scratch + most,
+          reinterpret_cast<std::int32_t*>(scratch + 2 * most)};
 }
 
-TENON_INLINE void list_row(const ConvGeometry& g, const PooledGradient& dz, std::int64_t y, Range filters,
-                           std::int32_t step, const LiveRow& row) {
-  const Vi numbers = multiples_of(1), steps = multiples_of(4 * step);
+TENON_INLINE void list_row(PooledGradient dz, std::int64_t y, std::int64_t windows, std::int64_t filters,
+                           std::int32_t step, LiveRow row) {
+  const Vi steps = multiples_of(4 * step);
   const Vf scale = Simd::set(dz.scale);
   std::int64_t count = 0;
-  for (std::int64_t x = 0; x < g.pw; ++x) {
-    const std::int64_t at = (y * g.pw + x) * g.k + filters.begin;
+  for (std::int64_t x = 0; x < windows; ++x) {
+    const std::int64_t at = (y * windows + x) * filters;
     row.begin[x] = static_cast<std::int32_t>(count);
-    for_each_lanes(filters.size(), [&](std::int64_t k, auto lanes) {
-      const Vi winner = widen(load_bytes(dz.mask + at + k, filters.size() - k));
-      // What lies behind the last byte is 0 and would win.
-      const LaneSet live = lanes_in((winner != std::int32_t{op::Epilogue::killed}) &
-                                    (numbers < static_cast<std::int32_t>(smaller(filters.size() - k, width))));
-      append(row.code + count, steps + static_cast<std::int32_t>(filters.begin + k) * (4 * step) + winner, live);
+    for_each_lanes(filters, [&](std::int64_t k, auto lanes) {
+      const auto [winner, live] = winners(dz.mask + at + k, lanes);
+      append(row.code + count, steps + static_cast<std::int32_t>(k) * (4 * step) + winner, live);
       append(row.dz + count, lanes.load(dz.gy + at + k) * scale, live);
       count += __builtin_popcount(live);
     });
   }
-  row.begin[g.pw] = static_cast<std::int32_t>(count);
+  row.begin[windows] = static_cast<std::int32_t>(count);
 }
-/// visit(code, dz, set) for the terms of window x whose winner has these bits, vector by vector.
+/// visit(code, dz, set) for the terms of window x that won at `place`, vector by vector. Most windows have one vector of
+/// terms, and no branch costs less than one that always goes the same way: so the first is looked at unasked.
 template <class Visit>
-TENON_INLINE void pick_terms(const LiveRow& row, std::int64_t x, std::int32_t relevant, std::int32_t wanted,
-                             const Visit& visit) {
-  const Vi numbers = multiples_of(1);
+TENON_INLINE void pick_terms(LiveRow row, std::int64_t x, std::int32_t place, const Visit& visit) {
   const std::int32_t end = row.begin[x + 1];
-  for (std::int32_t i = row.begin[x]; i < end; i += width) {
+  std::int32_t i = row.begin[x];
+  do {
     const Vi code = load_vector<Vi>(row.code + i);
-    visit(code, load_vector<Vf>(row.dz + i), lanes_in(((code & relevant) == wanted) & (numbers < end - i)));
-  }
+    visit(code, load_vector<Vf>(row.dz + i),
+          static_cast<LaneSet>(first_lanes(end - i) & lanes_equal(code & 3, Simd::set_int(place))));
+    i += width;
+  } while (i < end);
 }
 
 }  // namespace
