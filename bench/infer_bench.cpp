@@ -59,7 +59,8 @@ Model make_model(const Flags& f, const Dataset& data) {
 }
 
 std::vector<double> run_calls(const Flags& f, const Predictor& predict, const Dataset& data) {
-  Loader loader(data, {.batch_size = f.batch, .seed = f.seed, .continuous = true});
+  Loader loader(data,
+                {.batch_size = f.batch, .seed = f.seed, .continuous = true, .busy_threads = predict.host_threads()});
   loader.start_epoch(0);
   std::vector<double> times;
   times.reserve(static_cast<std::size_t>(f.steps));

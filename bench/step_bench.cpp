@@ -99,7 +99,8 @@ void note(Timing& t, const StepResult& r, std::int64_t step) {
 
 /// An endless stream of full minibatches, so that every step does the same work.
 Timing run_from_host(const Flags& f, Program& program, const Dataset& data) {
-  Loader loader(data, {.batch_size = f.batch, .seed = f.seed, .continuous = true});
+  Loader loader(data,
+                {.batch_size = f.batch, .seed = f.seed, .continuous = true, .busy_threads = program.host_threads()});
   loader.start_epoch(0);
   Timing t{.steps = f.steps, .warmup = f.warmup};
   for (std::int64_t i = 0; i < t.warmup + t.steps; ++i) {

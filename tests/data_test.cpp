@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "kernels/common/permutation.hpp"
 #include "lib/data/digits.hpp"
@@ -211,6 +212,36 @@ TEST_CASE("loader: 9,375 continuous minibatches of 64 are exactly ten sweeps of 
   REQUIRE(rows_of(*resumed.next()) == std::vector<int>(streams[0].begin() + 320000, streams[0].begin() + 320064));
   Loader tiny(counting(3), {.batch_size = 8, .shuffle = false, .continuous = true});
   REQUIRE(rows_of(*tiny.next()) == std::vector<int>{0, 1, 2, 0, 1, 2, 0, 1});
+}
+
+TEST_CASE("loader: threads that are busy with minibatches gather what a background thread does", "[data][loader]") {
+  const std::int64_t n = 300, width = 500, batch = 64;  // enough for more than one thread
+  Array bytes(DType::u8, {n, width}), floats(DType::f32, {n, width}), ids(DType::i32, {n, width});
+  for (std::int64_t i = 0; i < n * width; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    bytes.values<std::uint8_t>()[at] = static_cast<std::uint8_t>(i * 7 % 251);
+    floats.values<float>()[at] = static_cast<float>(i) * 0.5f;
+    ids.values<std::int32_t>()[at] = static_cast<std::int32_t>(i);
+  }
+  const Dataset data({{"bytes", Column{bytes, 255.f}}, {"floats", Column{floats}}}, {{"ids", Column{ids}}});
+  const auto gathered = [&](int busy_threads, std::function<void(Batch&)> transform) {
+    Loader loader(data, {.batch_size = batch, .busy_threads = busy_threads, .transform = std::move(transform)});
+    loader.start_epoch(1);
+    std::vector<std::byte> all;
+    const auto add = [&](const Array& a) { all.insert(all.end(), a.bytes(), a.bytes() + a.spec().bytes()); };
+    while (const Batch* b = loader.next()) {
+      for (const Array& a : b->inputs) add(a);
+      for (const Array& a : b->targets) add(a);
+    }
+    return all;
+  };
+  const std::vector<std::byte> alone = gathered(0, nullptr);
+  REQUIRE(alone.size() == static_cast<std::size_t>(n * width * 12));
+  REQUIRE(gathered(1 << 20, nullptr) == alone);
+  // A transform has a thread of its own all the same.
+  std::thread::id where;
+  REQUIRE(gathered(1 << 20, [&](Batch&) { where = std::this_thread::get_id(); }) == alone);
+  REQUIRE(where != std::this_thread::get_id());
 }
 
 TEST_CASE("loader: an exception comes out of next(), and the loader can be left at any time", "[data][loader]") {

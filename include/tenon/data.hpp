@@ -54,6 +54,10 @@ struct LoaderOptions {
   bool drop_last = false;   // leave out a last batch that is not full
   bool continuous = false;  // an endless stream: a minibatch may span two sweeps over the data
   bool prefetch = true;     // a background thread fills the next minibatch
+  /// Threads of this machine that work on each minibatch meanwhile (`Program::host_threads`). Where they take all processors
+  /// a background thread would only stop one of them: it is left out, and they gather a minibatch together when it is asked
+  /// for, unless there is a `transform`.
+  int busy_threads = 0;
   /// Called with every filled minibatch before it is handed out (augmentation), on the background thread if there is
   /// one. What it throws comes out of `next()`.
   std::function<void(Batch&)> transform = nullptr;

@@ -180,6 +180,8 @@ class Program {
   [[nodiscard]] std::string plan_table(Mode mode, std::int64_t batch);
   /// `cpu: Intel ..., avx512, 2 threads; fp32`
   [[nodiscard]] std::string banner() const;
+  /// Threads of this machine that its steps keep busy; 0 where a device runs them.
+  [[nodiscard]] int host_threads() const;
   [[nodiscard]] std::size_t arena_bytes() const;
 
  private:
@@ -199,6 +201,8 @@ class Predictor {
   /// Inputs with the batch axis, in the model's order; outputs likewise.
   [[nodiscard]] std::vector<Array> operator()(const std::vector<Array>& inputs) const;
   [[nodiscard]] Array operator()(const Array& input) const { return (*this)(std::vector<Array>{input}).at(0); }
+  /// Threads of this machine that a call keeps busy; 0 where a device runs it.
+  [[nodiscard]] int host_threads() const;
 
  private:
   friend class Model;

@@ -1,7 +1,9 @@
-// Minibatches by gathering rows. Two slots: the caller reads one while the background thread fills the other; each slot
-// keeps arrays for a full minibatch and for a short last one, so nothing is allocated after construction.
+// Minibatches by gathering rows. Two slots: the caller reads one while the background thread, where there is one, fills the
+// other; each slot keeps arrays for a full minibatch and for a short last one, so nothing is allocated after construction.
 #include <fmt/format.h>
+#include <omp.h>
 
+#include <algorithm>
 #include <array>
 #include <condition_variable>
 #include <cstring>
@@ -31,29 +33,37 @@ void prefetch(const T* row, std::int64_t width) {
   for (std::int64_t i = 0; i < width; i += line) __builtin_prefetch(row + i);
 }
 
-template <class From, class To>
-void gather(const Column& column, Array& out, std::span<const std::int64_t> rows) {
+/// body(row in the data, row in the minibatch) for all rows, by so many threads.
+template <class From, class To, class Body>
+void for_each_row(const Column& column, Array& out, std::span<const std::int64_t> rows, int threads, const Body& body) {
   const From* source = column.data.values<From>().data();
   To* to = out.values<To>().data();
-  const std::int64_t width = column.data.shape().product(1, column.data.shape().rank());
+  const std::int64_t width = column.data.shape().product(1, column.data.shape().rank()),
+                     count = static_cast<std::int64_t>(rows.size());
+  // Fewer elements are gathered sooner than a second thread is there.
+  const int team = count * width < 16384 ? 1 : threads;
+#pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
+  for (std::int64_t r = 0; r < count; ++r) {
+    const auto row = [&](std::int64_t i) { return source + rows[static_cast<std::size_t>(i)] * width; };
+    if (r + 1 < count) prefetch(row(r + 1), width);
+    body(row(r), to + r * width, width);
+  }
+}
+
+template <class From, class To>
+void gather(const Column& column, Array& out, std::span<const std::int64_t> rows, int threads) {
   const float divisor = column.divisor;
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    const From* from = source + rows[r] * width;
-    if (r + 1 < rows.size()) prefetch(source + rows[r + 1] * width, width);
-    if constexpr (std::is_same_v<From, To>) {
+  for_each_row<From, To>(column, out, rows, threads, [&](const From* from, To* to, std::int64_t width) {
+    if constexpr (std::is_same_v<From, To>)
       if (divisor == 1.f) {
         std::memcpy(to, from, static_cast<std::size_t>(width) * sizeof(To));
-        to += width;
-        continue;
+        return;
       }
-    }
-    if constexpr (std::is_same_v<To, float>) {
+    if constexpr (std::is_same_v<To, float>)
       for (std::int64_t i = 0; i < width; ++i) to[i] = static_cast<float>(from[i]) / divisor;
-    } else {
+    else
       for (std::int64_t i = 0; i < width; ++i) to[i] = static_cast<To>(from[i]);
-    }
-    to += width;
-  }
+  });
 }
 
 // A byte has 256 quotients: looked up, they are the bits of the division at a fraction of its cost.
@@ -65,31 +75,28 @@ Quotients quotients_of(const Column& column) {
   return q;
 }
 
-void gather_scaled_bytes(const Column& column, const Quotients& q, Array& out, std::span<const std::int64_t> rows) {
-  const std::uint8_t* source = column.data.values<std::uint8_t>().data();
-  float* to = out.values<float>().data();
-  const std::int64_t width = column.data.shape().product(1, column.data.shape().rank());
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    const std::uint8_t* from = source + rows[r] * width;
-    if (r + 1 < rows.size()) prefetch(source + rows[r + 1] * width, width);
-    for (std::int64_t i = 0; i < width; ++i) to[i] = q[from[i]];
-    to += width;
-  }
+void gather_scaled_bytes(const Column& column, const Quotients& q, Array& out, std::span<const std::int64_t> rows,
+                         int threads) {
+  for_each_row<std::uint8_t, float>(column, out, rows, threads,
+                                    [&](const std::uint8_t* from, float* to, std::int64_t width) {
+                                      for (std::int64_t i = 0; i < width; ++i) to[i] = q[from[i]];
+                                    });
 }
 
-void gather_column(const Column& column, const Quotients& q, Array& out, std::span<const std::int64_t> rows) {
+void gather_column(const Column& column, const Quotients& q, Array& out, std::span<const std::int64_t> rows,
+                   int threads) {
   const bool integer = out.dtype() == DType::i32;
   switch (column.data.dtype()) {
     case DType::u8:
-      return integer ? gather<std::uint8_t, std::int32_t>(column, out, rows)
-                     : gather_scaled_bytes(column, q, out, rows);
+      return integer ? gather<std::uint8_t, std::int32_t>(column, out, rows, threads)
+                     : gather_scaled_bytes(column, q, out, rows, threads);
     case DType::i32:
-      return integer ? gather<std::int32_t, std::int32_t>(column, out, rows)
-                     : gather<std::int32_t, float>(column, out, rows);
+      return integer ? gather<std::int32_t, std::int32_t>(column, out, rows, threads)
+                     : gather<std::int32_t, float>(column, out, rows, threads);
     case DType::f32:
-      return gather<float, float>(column, out, rows);
+      return gather<float, float>(column, out, rows, threads);
     case DType::f64:
-      return gather<double, float>(column, out, rows);
+      return gather<double, float>(column, out, rows, threads);
   }
 }
 
@@ -120,6 +127,7 @@ struct Loader::State {
   const LoaderOptions options;
   std::int64_t per_epoch = 0;
   std::vector<Quotients> quotients;  // of the inputs, then of the targets
+  int team = 1;                      // threads that fill a slot
   Slot slots[2];
   bool started = false;
   std::uint32_t epoch = 0;
@@ -151,7 +159,11 @@ Loader::State::State(const Dataset& d, const LoaderOptions& o) : data(d), option
     if (rest != 0 && !options.drop_last) slot.tail = allocate(data, rest);
     slot.rows.resize(static_cast<std::size_t>(b));
   }
-  if (options.prefetch) thread = std::thread([this] { work(); });
+  const int processors = omp_get_num_procs();
+  if (options.prefetch && (options.transform || options.busy_threads < processors))
+    thread = std::thread([this] { work(); });
+  else
+    team = std::clamp(options.busy_threads, 1, processors);
 }
 
 Loader::State::~State() {
@@ -180,9 +192,10 @@ void Loader::State::fill(Slot& slot, std::int64_t batch) {
     ++inside;
   }
   const Quotients* q = quotients.data();
-  for (std::size_t c = 0; c < out.inputs.size(); ++c) gather_column(data.inputs()[c].second, *q++, out.inputs[c], rows);
+  for (std::size_t c = 0; c < out.inputs.size(); ++c)
+    gather_column(data.inputs()[c].second, *q++, out.inputs[c], rows, team);
   for (std::size_t c = 0; c < out.targets.size(); ++c)
-    gather_column(data.targets()[c].second, *q++, out.targets[c], rows);
+    gather_column(data.targets()[c].second, *q++, out.targets[c], rows, team);
   if (options.transform) options.transform(out);
   slot.filled = &out;
 }

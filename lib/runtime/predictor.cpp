@@ -111,6 +111,8 @@ std::vector<Array> Predictor::operator()(const std::vector<Array>& inputs) const
   return out;
 }
 
+int Predictor::host_threads() const { return impl_->device.on_host() ? impl_->threads : 0; }
+
 Predictor Model::predictor(const Options& run) const {
   if (inputs().specs.empty()) reject("predictor", "inputs are not known yet: compile, fit or load the model first");
   declare_parameters(*this, DType::f32);

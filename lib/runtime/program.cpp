@@ -290,6 +290,7 @@ std::string Program::banner() const {
                      p.tuner != nullptr ? ", tuned" : "");
 }
 
+int Program::host_threads() const { return impl_->device.on_host() ? impl_->threads : 0; }
 std::size_t Program::arena_bytes() const { return impl_->arena.size(); }
 
 }  // namespace tenon

@@ -170,14 +170,15 @@ History Trainer::fit(const Dataset& data, FitOptions o) {
   Program& program = impl_->program(data);
   const bool by_updates = o.updates > 0;
   const SampleOrder order{.seed = impl_->options.seed, .shuffle = o.shuffle, .continuous = by_updates};
-  // Where the data can stay on the device, minibatches are gathered there; else a thread of the host gathers them.
+  // Where the data can stay on the device, minibatches are gathered there; else the host gathers them.
   const std::unique_ptr<ResidentSteps> resident = ResidentSteps::make(program, data, order);
   std::optional<Loader> loader;
   if (resident == nullptr)
     loader.emplace(data, LoaderOptions{.batch_size = o.batch_size,
                                        .shuffle = order.shuffle,
                                        .seed = order.seed,
-                                       .continuous = order.continuous});
+                                       .continuous = order.continuous,
+                                       .busy_threads = program.host_threads()});
   const bool one_by_one = std::ranges::any_of(o.hooks, [](const Hook* h) { return h->every_step(); });
   TrainControl control;
   control.save_ = [this](const std::string& path) { tenon::save(impl_->model, path); };
@@ -221,8 +222,8 @@ History Trainer::fit(const Dataset& data, FitOptions o) {
         // Up to the step that completes the sweep, see sweep_done.
         if (by_updates)
           most = std::min({most, o.updates - step, ((epoch + 1) * data.size() - 1) / o.batch_size + 1 - step});
-        const Sweep next = by_updates ? Sweep{o.batch_size, static_cast<int>(most)}
-                                      : next_steps(at, data.size(), o.batch_size, most);
+        const Sweep next =
+            by_updates ? Sweep{o.batch_size, static_cast<int>(most)} : next_steps(at, data.size(), o.batch_size, most);
         resident->train(by_updates ? step * o.batch_size : at, next.batch, next.count);
         at += next.batch * next.count;
         for (int i = 0; i < next.count; ++i)
