@@ -15,6 +15,7 @@ import concurrent.futures
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -201,7 +202,8 @@ def build(arguments, fault, number):
         raise SystemExit(f"[planted_faults] {fault.name}: expected the piece of {fault.file} once, found it "
                          f"{text.count(fault.old)} times; the source has moved on, write the fault anew:\n{fault.old}")
     overlay = folder / "kernels/cuda"
-    overlay.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # another fault may have had this number
+    overlay.mkdir(parents=True)
     (overlay / fault.file).write_text(text.replace(fault.old, fault.new))
     at = overlay / fault.object if fault.file == fault.object else source / "kernels/cuda" / fault.object
     include = [f"-I{p}" for p in (source / "tests/cuda_emulation/include", folder, source, source / "include")]

@@ -13,7 +13,8 @@ same formula in C++). Every number is a word of Philox4x32-10 (Salmon, Moraes, D
                             else (1 + v // 16 % 15) / 16
     label n                 (word(genr; n, 101, step) >> 8) % 10
     sampled coordinate j    (word(genr; j, 200 + t, 0) >> 8) % size; all of them in order where there are few
-    dropout                 kept where word(drop; i, site, step) >= floor(rate 2^32), i in NHWC order
+    dropout                 kept where draw(drop; i, site, step) >= rate 2^16, i in NHWC order; a draw is half a word: of eight
+                            neighbours four have the lower halves of a block's words, the next four the upper ones
 
 Products of pixels and weights are multiples of 2^-18 and small, so both convolutions of the first step are exact in float32
 and float64 alike: no pooled window is decided by rounding. For the later steps the script prints how close the nearest
@@ -86,8 +87,11 @@ def coordinates(number, size, most):
 
 
 def keep(site, step, rate, shape):
-    kept = words(DROPOUT, site, step, int(np.prod(shape))) >= int(np.float32(rate).astype(np.float64) * 2**32)
-    return kept.reshape(shape)
+    count = int(np.prod(shape))
+    i = np.arange(count)
+    w = words(DROPOUT, site, step, (count + 7) // 8 * 4)[i // 8 * 4 + i % 4]
+    draws = np.where(i % 8 < 4, w & 0xFFFF, w >> 16)
+    return (draws >= round(np.float32(rate).astype(np.float64) * 2**16)).reshape(shape)
 
 
 class Closest:
