@@ -26,11 +26,12 @@ Batch allocate(const Dataset& data, std::int64_t rows) {
   return b;
 }
 
-/// Asks for the memory of a row that comes next: rows are taken in no order, which no hardware guesses.
+/// Asks for the memory of a row that comes next: rows are taken in no order, which no hardware guesses. It does guess how
+/// a long row goes on.
 template <class T>
 void prefetch(const T* row, std::int64_t width) {
-  constexpr std::int64_t line = 64 / sizeof(T);
-  for (std::int64_t i = 0; i < width; i += line) __builtin_prefetch(row + i);
+  constexpr std::int64_t line = 64 / sizeof(T), most = 2048 / sizeof(T);
+  for (std::int64_t i = 0; i < std::min(width, most); i += line) __builtin_prefetch(row + i);
 }
 
 /// body(row in the data, row in the minibatch) for all rows, by so many threads.
