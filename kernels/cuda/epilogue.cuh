@@ -146,7 +146,9 @@ struct Epilogue {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const std::uint64_t element = first + static_cast<std::uint64_t>(j);
-      if (philox::draw_of(element / 8 == first / 8 ? own : next, element) >= threshold) {
+      // Both, then one of the numbers: to choose between the blocks themselves they would have to lie in memory.
+      const std::uint32_t here = philox::draw_of(own, element), there = philox::draw_of(next, element);
+      if ((element / 8 == first / 8 ? here : there) >= threshold) {
         v[j] *= scale;
       } else {
         v[j] = 0.f;
