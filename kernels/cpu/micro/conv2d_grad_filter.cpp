@@ -56,9 +56,7 @@ void walk(const WalkArgs& a) {
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) {
-        acc[r][v] = load(to + r * to_row, v);
-      }
+      for (int v = 0; v < vectors; ++v) acc[r][v] = load(to + r * to_row, v);
     for (; t < end; ++t) {
       const float* x = a.x + t->at;
       const Vf dz = Simd::set(t->dz);

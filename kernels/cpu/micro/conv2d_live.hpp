@@ -86,13 +86,6 @@ TENON_INLINE void append(void* to, V v, LaneSet set) {
   std::memcpy(to, &v, sizeof v);
 }
 
-/// 0, step, 2 step, ...
-TENON_INLINE Vi multiples_of(std::int32_t step) {
-  Vi v{};
-  for (int i = 0; i < width; ++i) v[i] = i * step;
-  return v;
-}
-
 /// The live terms of one row of windows. Those of window x are [begin[x], begin[x + 1]), filters ascending: four times the
 /// filter's number times `step`, plus the winner's place in the window (bit 1: row, bit 0: column); and dz.
 struct LiveRow {
@@ -108,7 +101,7 @@ TENON_INLINE LiveRow live_row(const ConvGeometry& g, float* scratch) {
 
 TENON_INLINE void list_row(PooledGradient dz, std::int64_t y, std::int64_t windows, std::int64_t filters,
                            std::int32_t step, LiveRow row) {
-  const Vi steps = multiples_of(4 * step);
+  const Vi steps = Simd::lane_index() * (4 * step);
   const Vf scale = Simd::set(dz.scale);
   std::int64_t count = 0;
   for (std::int64_t x = 0; x < windows; ++x) {
