@@ -51,6 +51,12 @@ struct Control {
   std::int64_t bad_value = 0;
 };
 
+/// What follows results that are whole: run(this, begin, count) for ranges of elements of out[0] that make up all of it,
+/// each on the thread that wrote it, while they are in its caches.
+struct Finish {
+  void (*run)(const Finish&, std::int64_t begin, std::int64_t count) = nullptr;
+};
+
 /// Operands of one run. Pointers are 64-byte aligned where they start a value.
 struct Call {
   const void* const* in = nullptr;
@@ -62,6 +68,8 @@ struct Call {
   void* stream = nullptr;
   /// Of the whole batch, where the operands are a strip of one: what randomness is counted from. Of a block of steps: what feed takes.
   std::int64_t first_sample = 0;
+  const Finish* finish = nullptr;  // where the row is of Pieces::results
+  std::int64_t elements = 0;       // where the row is of Pieces::elements: how many to work on; 0 for all
 };
 
 using RunFn = void (*)(const Call&);
@@ -100,6 +108,14 @@ enum class Precision : std::uint8_t {
 /// Throws UsageError that lists what there is.
 [[nodiscard]] Precision precision_of(const std::string& name);
 
+/// How a step may be run other than whole.
+enum class Pieces : std::uint8_t {
+  none,
+  samples,  // some samples of a batch: randomness counts from Call::first_sample
+  results,  // whole, but it tells Call::finish of results as they come
+  elements  // some neighbouring elements of all operands: Call::elements
+};
+
 struct Kernel {
   op::Kind op = -1;
   std::string_view provider;  // "cpu.avx512"
@@ -109,7 +125,7 @@ struct Kernel {
   Bound (*bind)(const Problem&, const Kernel& row) = nullptr;
   const void* impl = nullptr;  // what several rows share: the table of an instruction set
   Precision precision = Precision::fp32;
-  bool strips = false;  // may run a few samples of a batch at a time: its randomness counts from Call::first_sample
+  Pieces pieces = Pieces::none;
 };
 using KernelTable = std::vector<Kernel>;
 

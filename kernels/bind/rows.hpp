@@ -25,18 +25,18 @@ inline const Loops& loops(const Kernel& row) { return *static_cast<const Loops*>
 template <class Op>
 void append(KernelTable& table, const Loops& m, const void* impl, std::initializer_list<RunFn> loops,
             Bound (*bind)(const Problem&, const Kernel&), Edges edges, Precision precision = Precision::fp32,
-            bool strips = false) {
+            Pieces pieces = Pieces::none) {
   for (const RunFn loop : loops) {
     if (loop == nullptr) continue;
     const bool canonical = m.canonical && precision == Precision::fp32;
-    table.push_back({op::kind_of<Op>, m.provider, canonical, false, edges, bind, impl, precision, strips});
+    table.push_back({op::kind_of<Op>, m.provider, canonical, false, edges, bind, impl, precision, pieces});
     return;
   }
 }
 template <class Op>
 void append(KernelTable& table, const Loops& m, std::initializer_list<RunFn> loops,
-            Bound (*bind)(const Problem&, const Kernel&), Edges edges) {
-  append<Op>(table, m, &m, loops, bind, edges);
+            Bound (*bind)(const Problem&, const Kernel&), Edges edges, Pieces pieces = Pieces::none) {
+  append<Op>(table, m, &m, loops, bind, edges, Precision::fp32, pieces);
 }
 
 }  // namespace tenon::bind

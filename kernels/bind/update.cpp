@@ -87,11 +87,13 @@ Bound bind_check_finite(const Problem& p, const Kernel& row) {
 
 void append_update_rows(KernelTable& table, const Loops& m) {
   const Edges edges{{m.width, 4096, 1024}};
-  append<op::SgdUpdate>(table, m, {m.sgd}, bind_sgd, edges);
-  append<op::AdadeltaUpdate>(table, m, {m.adadelta}, bind_adadelta, edges);
-  append<op::AdagradUpdate>(table, m, {m.adagrad}, bind_adagrad, edges);
-  append<op::RmspropUpdate>(table, m, {m.rmsprop}, bind_rmsprop, edges);
-  append<op::AdamUpdate>(table, m, {m.adam}, bind_adam, edges);
+  // A device's loops read four elements at an aligned address, and a part may begin anywhere.
+  const Pieces pieces = std::string_view(m.provider).starts_with("cpu.") ? Pieces::elements : Pieces::none;
+  append<op::SgdUpdate>(table, m, {m.sgd}, bind_sgd, edges, pieces);
+  append<op::AdadeltaUpdate>(table, m, {m.adadelta}, bind_adadelta, edges, pieces);
+  append<op::AdagradUpdate>(table, m, {m.adagrad}, bind_adagrad, edges, pieces);
+  append<op::RmspropUpdate>(table, m, {m.rmsprop}, bind_rmsprop, edges, pieces);
+  append<op::AdamUpdate>(table, m, {m.adam}, bind_adam, edges, pieces);
   append<op::AccumulateGrad>(table, m, {m.accumulate_grad}, bind_accumulate_grad, edges);
   append<op::ClipNorm>(table, m, {m.clip_norm}, bind_clip_norm, edges);
   append<op::AssignEma>(table, m, {m.assign_ema}, bind_assign_ema, edges);

@@ -289,8 +289,8 @@ Bound bind_conv2d_grad_filter(const Problem& p, const Kernel& row) {
 
 template <class Op>
 void append(KernelTable& table, const Bf16Kernels& k, Bound (*bind)(const Problem&, const Kernel&), Edges edges,
-            bool strips, Precision precision = Precision::bf16) {
-  table.push_back({op::kind_of<Op>, k.provider, false, false, edges, bind, &k, precision, strips});
+            Pieces pieces, Precision precision = Precision::bf16) {
+  table.push_back({op::kind_of<Op>, k.provider, false, false, edges, bind, &k, precision, pieces});
 }
 
 }  // namespace
@@ -298,21 +298,21 @@ void append(KernelTable& table, const Bf16Kernels& k, Bound (*bind)(const Proble
 void append_bf16_rows(KernelTable& table, const Bf16Kernels& k) {
   constexpr auto chunk = static_cast<std::int32_t>(order::k_chunk);
   const Edges gemm{{16, 32, 64, chunk / 2, chunk, 2 * chunk}};
-  append<op::MatMul>(table, k, bind_matmul, gemm, false);
-  append<op::MatMulGradA>(table, k, bind_matmul_grad_a, gemm, false);
-  append<op::MatMulGradB>(table, k, bind_matmul_grad_b, gemm, false);
+  append<op::MatMul>(table, k, bind_matmul, gemm, Pieces::none);
+  append<op::MatMulGradA>(table, k, bind_matmul_grad_a, gemm, Pieces::none);
+  append<op::MatMulGradB>(table, k, bind_matmul_grad_b, gemm, Pieces::results);
   const Edges conv{{16, 32, 64, static_cast<std::int32_t>(order::sample_group), 4, 128}};
-  append<op::Conv2d>(table, k, bind_conv2d, conv, true);
-  append<op::Conv2dGradInput>(table, k, bind_conv2d_grad_input, conv, true);
-  append<op::Conv2dGradFilter>(table, k, bind_conv2d_grad_filter, conv, true);
+  append<op::Conv2d>(table, k, bind_conv2d, conv, Pieces::samples);
+  append<op::Conv2dGradInput>(table, k, bind_conv2d_grad_input, conv, Pieces::samples);
+  append<op::Conv2dGradFilter>(table, k, bind_conv2d_grad_filter, conv, Pieces::samples);
 
   const Precision tf32 = Precision::tf32;
-  append<op::MatMul>(table, k, bind_matmul, gemm, false, tf32);
-  append<op::MatMulGradA>(table, k, bind_matmul_grad_a, gemm, false, tf32);
-  append<op::MatMulGradB>(table, k, bind_matmul_grad_b, gemm, false, tf32);
-  append<op::Conv2d>(table, k, bind_conv2d, conv, true, tf32);
-  append<op::Conv2dGradInput>(table, k, bind_conv2d_grad_input, conv, true, tf32);
-  append<op::Conv2dGradFilter>(table, k, bind_conv2d_grad_filter, conv, true, tf32);
+  append<op::MatMul>(table, k, bind_matmul, gemm, Pieces::none, tf32);
+  append<op::MatMulGradA>(table, k, bind_matmul_grad_a, gemm, Pieces::none, tf32);
+  append<op::MatMulGradB>(table, k, bind_matmul_grad_b, gemm, Pieces::results, tf32);
+  append<op::Conv2d>(table, k, bind_conv2d, conv, Pieces::samples, tf32);
+  append<op::Conv2dGradInput>(table, k, bind_conv2d_grad_input, conv, Pieces::samples, tf32);
+  append<op::Conv2dGradFilter>(table, k, bind_conv2d_grad_filter, conv, Pieces::samples, tf32);
 }
 
 }  // namespace tenon::cpu

@@ -42,14 +42,14 @@ Bound bind_gemm(const ProductGeometry& product, const Problem& p, const Microker
   static_assert(gemm_stride == order::k_chunk + 16);
   g.a_stride = g.a_row == 1 && g.m > 1 ? 0 : g.k <= gemm_short_stride - 16 ? gemm_short_stride : gemm_stride;
   g.threads = p.threads;
-  // Packing is one write and one read more per element of b, against m / 32 cycles of work on it. Rows of b further
-  // apart than a page would share few sets of L1.
-  g.b_in_place = g.b_col == 1 && g.m <= 256 && g.b_row <= 1024;
+  // Packing is one write and one read more per element of b, against m / 32 cycles of work on it. In place every tile of
+  // rows meets all the pages that b's rows lie in, and rows further apart than a page share few sets of L1.
+  g.b_in_place = g.b_col == 1 && g.m * g.b_row <= 65536 && g.b_row <= 1024;
   g.sums_to_c = chunks == 1 && !g.turned && !g.bias && g.activation == op::UnaryFn::identity;
   g.by_chunks = chunks > 1 && g.m * g.n <= 65536;
   // A block of a and a block of b fit in L2 together: 256 and 512 KiB.
   const std::int64_t a_line = g.a_stride == 0 ? terms : g.a_stride;
-  g.tile_block = std::clamp<std::int64_t>(65536 / (a_line * tile), 1, (g.m + tile - 1) / tile);
+  g.tile_block = std::clamp<std::int64_t>(98304 / (a_line * tile), 1, (g.m + tile - 1) / tile);
   g.column_block = std::clamp(131072 / terms / panel * panel, panel, rounded(g.n, panel));
   g.row_block = chunks == 1 ? g.m : std::min(g.m, evenly((g.m + tile - 1) / tile, 20) * tile);
 
@@ -237,16 +237,16 @@ void append_contraction_rows(KernelTable& table, const Microkernels& m) {
       {m.width, 2 * m.width, m.tile_height, static_cast<std::int32_t>(order::sample_group), 3 * m.width, 4}};
   append<op::MatMul>(table, m, {m.gemm}, bind_matmul, gemm);
   append<op::MatMulGradA>(table, m, {m.gemm}, bind_matmul_grad_a, gemm);
-  append<op::MatMulGradB>(table, m, {m.gemm}, bind_matmul_grad_b, gemm);
+  append<op::MatMulGradB>(table, m, {m.gemm}, bind_matmul_grad_b, gemm, Precision::fp32, Pieces::results);
   // Convolutions work image by image.
-  constexpr bool strips = true;
+  constexpr Pieces samples = Pieces::samples;
   const Precision fp32 = Precision::fp32;
-  append<op::Conv2d>(table, m, {m.conv2d_winograd}, bind_conv2d_winograd, conv, Precision::tf32, strips);
-  append<op::Conv2d>(table, m, {m.conv2d_direct, m.conv2d_depthwise}, bind_conv2d, conv, fp32, strips);
+  append<op::Conv2d>(table, m, {m.conv2d_winograd}, bind_conv2d_winograd, conv, Precision::tf32, samples);
+  append<op::Conv2d>(table, m, {m.conv2d_direct, m.conv2d_depthwise}, bind_conv2d, conv, fp32, samples);
   append<op::Conv2dGradInput>(table, m, {m.conv2d_grad_input, m.conv2d_grad_input_dense}, bind_conv2d_grad_input, conv,
-                              fp32, strips);
+                              fp32, samples);
   append<op::Conv2dGradFilter>(table, m, {m.conv2d_grad_filter, m.conv2d_grad_filter_dense}, bind_conv2d_grad_filter,
-                               conv, fp32, strips);
+                               conv, fp32, samples);
 }
 
 }  // namespace tenon::cpu

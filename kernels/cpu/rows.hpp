@@ -38,8 +38,8 @@ inline const Microkernels& micro(const Kernel& row) { return *static_cast<const 
 template <class Op>
 void append(KernelTable& table, const Microkernels& m, std::initializer_list<RunFn> loops,
             Bound (*bind)(const Problem&, const Kernel&), Edges edges, Precision precision = Precision::fp32,
-            bool strips = false) {
-  bind::append<Op>(table, m, &m, loops, bind, edges, precision, strips);
+            Pieces pieces = Pieces::none) {
+  bind::append<Op>(table, m, &m, loops, bind, edges, precision, pieces);
 }
 
 }  // namespace tenon::cpu

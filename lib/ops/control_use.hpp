@@ -15,6 +15,12 @@ enum class ControlUse : std::uint8_t {
   all      // anything; a user's own operation
 };
 
+/// What two operations do together.
+[[nodiscard]] constexpr ControlUse both(ControlUse a, ControlUse b) {
+  if (a == b || b == ControlUse::none) return a;
+  return a == ControlUse::none ? b : ControlUse::all;
+}
+
 [[nodiscard]] ControlUse control_use(const op::AnyOp&);
 
 }  // namespace tenon

@@ -2,7 +2,7 @@
 // file of its own.
 //
 //   prune -> fuse -> differentiate -> append_update -> fold -> prune -> group -> recompute -> select -> strips
-//   -> plan_memory
+//   -> updates -> plan_memory
 #pragma once
 #include <optional>
 #include <string>

@@ -29,7 +29,7 @@ class Recomputer {
 
   /// True where the row that runs the node can do so in strips.
   [[nodiscard]] bool strips(const Node& n) const {
-    return rows_.bind(make_problem(n.op, g_.specs(n.in)), n.op).row->strips;
+    return rows_.bind(make_problem(n.op, g_.specs(n.in)), n.op).row->pieces == Pieces::samples;
   }
 
   [[nodiscard]] bool cheap(const Node& n) const {

@@ -1,5 +1,5 @@
 // The whole way on one page: trace -> prune -> fuse -> differentiate -> append update -> fold -> prune -> group ->
-// recompute -> plan.
+// recompute -> plan, where steps are joined to strips and to their updates.
 #include "lib/runtime/compile_plan.hpp"
 
 #include <fmt/format.h>
@@ -59,9 +59,10 @@ void append_training(Graph& g, const std::vector<ValueId>& values, const Paramet
       wrt.push_back(values[wanted[i].parameter]);
       place.push_back(i);
     }
+  // First, since an update may follow its gradient at once.
+  g.append(op::CheckFinite{}, {g.loss});
   const std::vector<ValueId> gradients = differentiate(g, g.loss, wrt, seed_of(g, o.loss_scale));
   for (std::size_t i = 0; i < gradients.size(); ++i) wanted[place[i]].gradient = gradients[i];
-  g.append(op::CheckFinite{}, {g.loss});
   append_update(g, parameters, wanted, {&o.optimizer, o.clip_norm, o.accumulate, 1.f / o.loss_scale, apply});
   append_assignments(g);
 }

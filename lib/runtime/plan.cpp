@@ -11,6 +11,7 @@
 #include "lib/runtime/memory.hpp"
 #include "lib/runtime/strips.hpp"
 #include "lib/runtime/tune.hpp"
+#include "lib/runtime/updates.hpp"
 #include "tenon/log.hpp"
 
 namespace tenon {
@@ -127,7 +128,10 @@ Plan make_plan(const Graph& g, const RowSet& rows, Tuner* tuner, const StripPoli
     if (!g.nodes[n].dead && !std::holds_alternative<op::Reshape>(g.nodes[n].op))
       nodes.push_back(bind_node(g, static_cast<std::int32_t>(n), rows, tuner));
   if (tuner != nullptr) tuner->save();
-  if (strips != nullptr) join_strips(g, *strips, nodes);
+  if (strips != nullptr) {
+    join_strips(g, *strips, nodes);
+    join_updates(g, nodes);
+  }
   Layout layout(g, plan);
   layout.run(std::move(nodes));
   const auto readable = [&](const std::string& name, ValueId v) { return Readable{name, g.spec(v), layout.home(v)}; };

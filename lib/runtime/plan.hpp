@@ -62,7 +62,7 @@ struct Plan {
 
 /// Selects a kernel for every live node and lays out the arena. Logs the dispatch with TENON_VERBOSE=dispatch and warns
 /// about naive rows that nobody asked for. A tuner chooses among the rows that may run a node.
-/// With a policy, steps run in strips where that is worth it.
+/// With a policy, steps run in strips and updates follow their gradients where that is worth it.
 [[nodiscard]] Plan make_plan(const Graph&, const RowSet&, Tuner* = nullptr, const StripPolicy* = nullptr);
 
 /// The limits to judge a plan by, where TENON_VERBOSE=time asks for times; else nothing is measured and nothing known.

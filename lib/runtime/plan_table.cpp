@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "lib/runtime/plan.hpp"
 #include "tenon/log.hpp"
@@ -17,6 +18,13 @@ std::string bytes_text(std::int64_t bytes) {
 }
 
 std::string unless_zero(double value, int digits) { return value > 0 ? fmt::format("{:.{}f}", value, digits) : "-"; }
+
+/// What join_strips() and join_updates() put behind an operation's name.
+bool in_strips(const PlanStep& s) {
+  const std::size_t plus = s.op.rfind(" +");
+  return plus != std::string::npos && std::isdigit(static_cast<unsigned char>(s.op[plus + 2])) != 0;
+}
+bool with_update(const PlanStep& s) { return s.op.ends_with(" +update"); }
 
 double roofline(const PlanStep& s, const Peak& peak) {
   return s.runs > 0 ? s.floor_microseconds(peak) / s.microseconds() : 0;
@@ -65,8 +73,10 @@ std::string Plan::table() const {
   }
   text += fmt::format("{} steps, arena {}{}\n", steps.size(), bytes_text(arena_bytes),
                       total > 0 ? fmt::format(", {:.0f} us", total) : "");
-  if (std::ranges::any_of(steps, [](const PlanStep& s) { return s.op.find('+') != std::string::npos; }))
+  if (std::ranges::any_of(steps, in_strips))
     text += "+N: with the N steps before it, in strips of a few samples that stay in the caches\n";
+  if (std::ranges::any_of(steps, with_update))
+    text += "+update: rows of the gradient are taken off the parameter as soon as they are whole\n";
   if (floors > 0)
     text += fmt::format(
         "% roof: the least time at {:.1f} GFLOP/s (FMAs in registers) and {:.1f} GB/s (a copy), as measured here, of "

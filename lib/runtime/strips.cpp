@@ -61,7 +61,7 @@ class Joiner {
     for (; end < nodes_.size(); ++end) {
       const BoundNode& b = nodes_[end];
       const std::optional<Roles> roles = roles_of(op(end));
-      if (!roles || !b.step.row->strips || batch(end) != batch(i) || !policy_.fits(batch(end))) break;
+      if (!roles || b.step.row->pieces != Pieces::samples || batch(end) != batch(i) || !policy_.fits(batch(end))) break;
       bool together = end == i, reads_sum = false;
       for (std::size_t k = 0; k < b.in.size(); ++k) {
         reads_sum = reads_sum || sums.contains(b.in[k]);
@@ -185,7 +185,9 @@ class Joiner {
     one.step.scope = last.step.scope;
     one.step.result = last.step.result;
     double most = -1;
+    one.step.control = ControlUse::none;
     for (std::size_t i = begin; i < end; ++i) {
+      one.step.control = both(one.step.control, nodes_[i].step.control);
       one.step.cost.flops += nodes_[i].step.cost.flops;
       // The kernel that does most stands for all.
       if (nodes_[i].step.cost.flops > most) {

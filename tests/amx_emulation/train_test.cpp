@@ -79,6 +79,17 @@ TEST_CASE("bf16 has bits of its own, the same for every number of threads", "[am
   }
 }
 
+TEST_CASE("updates that follow gradients of bf16 and tf32 have the bits of the slab's", "[amx][threads]") {
+  if (!tests::emulate_amx()) return;
+  for (const char* precision : {"bf16", "tf32"}) {
+    const Outcome apart = train(false, 6, 40, {.precision = precision, .threads = 1}, false);
+    for (const int threads : {1, 3}) {
+      INFO(precision << ", " << threads << " threads");
+      CHECK(train(false, 6, 40, {.precision = precision, .threads = threads}).hash == apart.hash);
+    }
+  }
+}
+
 TEST_CASE("both models learn in bf16 as in fp32", "[amx][train]") {
   if (!tests::emulate_amx()) return;
   TENON_REQUIRE_MNIST(data);

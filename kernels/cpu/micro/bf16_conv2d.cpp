@@ -65,23 +65,33 @@ void run_units(const Bf16Conv& p, const Call& call, const Scratch& scratch, cons
                      k = q * block_side, columns = smaller(block_side, g.k - k), line = p.pitch * block_side,
                      output_row = p.rows_as_terms ? g.stride_h * p.row : p.row;
   const Stretch stretch{image + first * output_row, scratch.taps, p.taps, filters, columns};
-  if (!p.rows_as_terms) convolve<split>(p, stretch, (count - 1) * p.line + g.ow, scratch.sums);
-  for (std::int64_t r = 0; p.rows_as_terms && r < count; ++r) {
-    Stretch row = stretch;
-    row.first += r * output_row;
-    convolve<split>(p, row, g.ow, scratch.sums + r * line);
-  }
   const std::int64_t unit = block.image * g.ph + block.rows.begin;
-  if (g.pool) {
-    for (std::int64_t u = 0; u < block.rows.size(); ++u)
+  // All sums of some rows, which go on to `store(u)` unit by unit as they come.
+  const auto sum_up = [&](const auto& store) {
+    if (p.rows_as_terms) {
+      for (std::int64_t r = 0; r < count; ++r) {
+        Stretch row = stretch;
+        row.first += r * output_row;
+        convolve<split>(p, row, g.ow, scratch.sums + r * line, [](std::int64_t) {});
+        if (r % rows == rows - 1) store(r / rows);
+      }
+      return;
+    }
+    std::int64_t stored = 0, end = (rows - 1) * p.line + g.ow;
+    convolve<split>(p, stretch, (count - 1) * p.line + g.ow, scratch.sums, [&](std::int64_t there) {
+      for (; stored < block.rows.size() && end <= there; ++stored, end += rows * p.line) store(stored);
+    });
+  };
+  if (g.pool)
+    return sum_up([&](std::int64_t u) {
       store_unit(p.conv, call, {scratch.sums + u * rows * line, block_side, line}, unit + u, k, columns);
-    return;
-  }
+    });
   const float* bias = g.bias ? input<float>(call, 2) + k : nullptr;
   pointwise::with_unary<Simd>(static_cast<op::UnaryFn>(g.activation), g.alpha, 0.f, [&](const auto& f) {
-    for (std::int64_t r = 0; r < count; ++r)
+    sum_up([&](std::int64_t r) {
       store_pixels(scratch.sums + r * line, block_side, g.ow, columns, y + (unit + r) * g.ow * g.k + k, g.k, bias,
                    past_caches, f);
+    });
   });
 }
 

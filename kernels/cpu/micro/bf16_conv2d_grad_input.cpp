@@ -77,7 +77,7 @@ TENON_INLINE void run_class(const Bf16Conv& p, const Scratch& scratch, const Row
   convolve<split>(p,
                   {image + (begin + h.at - p.conv.dz.top) * p.row + (w.at - p.conv.dz.left) * p.step, scratch.taps,
                    count, filters, columns},
-                  (end - begin - 1) * p.line + pixels, scratch.sums);
+                  (end - begin - 1) * p.line + pixels, scratch.sums, [](std::int64_t) {});
   for (std::int64_t row = begin; row < end; ++row)
     store_pixels(scratch.sums + (row - begin) * p.line * block_side, block_side, pixels, columns, at(row), step,
                  nullptr, past_caches, pointwise::Identity<Simd>{});

@@ -45,7 +45,13 @@ void pack_rows(const GemmGeometry& g, const float* a, Range rows, Range terms, s
       for (std::int64_t r = 0; r < tile_rows; r += width)
         for (std::int64_t k = 0; k < tile_terms; k += 2 * width)
           turn_terms<Half>(
-              [&](std::int64_t t) { return k + t < count ? a + (k0 + k + t) * g.a_col + r0 + r : nullptr; },
+              [&](std::int64_t t) -> const float* {
+                if (k + t >= count) return nullptr;
+                const float* line = a + (k0 + k + t) * g.a_col + r0 + r;
+                // Terms are far apart, and no hardware guesses that these rows' neighbours come next.
+                __builtin_prefetch(line + rows.size(), 0, 2);
+                return line;
+              },
               rows.end - r0 - r, tile + r * tile_terms + k, tile_terms);
     }
 }
@@ -55,6 +61,8 @@ struct TileForm {
   static constexpr std::int64_t panel = block_side, slot_floats = block_side * block_side, batch = 0,
                                 column_step = tile_columns;
   static constexpr bool turns = false;
+  static constexpr std::int64_t least_rows = block_side;
+  TENON_INLINE std::int64_t least_columns(std::int64_t) { return panel; }
   static constexpr std::int64_t whole_terms = piece_steps<split> * tile_terms;
   using Scope = TileScope;
   TENON_INLINE Blocks tiles_of(Range rows) { return {rows, blocks_of(rows.size(), block_side)}; }
@@ -71,17 +79,25 @@ struct TileForm {
     };
     constexpr std::int64_t a_step = parts<split> * tile_bf16s;
     const auto b_step = [](Range across) { return right_step<split>(across.size()); };
+    const bool new_b = w.held.needs_b(columns, terms);
     const std::int64_t panel_size = 2 * steps * parts<split> * tile_bf16s;
-    for (std::int64_t p = 0; p < panels; ++p) {
-      const Range across = panel_columns(p);
-      pack_right<split>(w.b + terms.begin * g.b_row + across.begin * g.b_col, terms.size(), g.b_row, across.size(),
-                        g.b_col, packed_b + p * panel_size);
+    if (new_b) {
+      // In the order in which b lies in memory: all columns of some terms, or all terms of some columns.
+      const std::int64_t k_step = g.b_col == 1 ? tile_terms : terms.size();
+      for (std::int64_t k = 0; k < terms.size(); k += k_step)
+        for (std::int64_t p = 0; p < panels; ++p) {
+          const Range across = panel_columns(p);
+          pack_right<split>(w.b + (terms.begin + k) * g.b_row + across.begin * g.b_col,
+                            smaller(k_step, terms.size() - k), g.b_row, across.size(), g.b_col,
+                            packed_b + p * panel_size + k / tile_terms * b_step(across));
+        }
     }
     for (std::int64_t t0 = which.begin; t0 < which.end; t0 += g.tile_block) {
       const std::int64_t t1 = smaller(t0 + g.tile_block, which.end);
       const Range together{blocks.begin(t0), blocks.begin(t1)};
-      pack_rows<Upper>(g, w.a, together, terms, a_step, packed_a);
-      if (split) pack_rows<Lower>(g, w.a, together, terms, a_step, packed_a + tile_bf16s);
+      const bool new_a = w.held.needs_a(together, terms);
+      if (new_a) pack_rows<Upper>(g, w.a, together, terms, a_step, packed_a);
+      if (new_a && split) pack_rows<Lower>(g, w.a, together, terms, a_step, packed_a + tile_bf16s);
       for (std::int64_t s0 = 0; s0 < steps; s0 += piece_steps<split>) {
         const std::int64_t s1 = smaller(s0 + piece_steps<split>, steps);
         for (std::int64_t p = 0; p < panels; ++p) {

@@ -52,12 +52,15 @@ struct Stretch {
   const Bf16* filters;
   std::int64_t columns;
 };
-template <bool split>
-TENON_INLINE void convolve(const Bf16Conv& p, const Stretch& s, std::int64_t positions, float* z) {
-  for (std::int64_t at = 0; at < positions; at += block_side)
+/// ready(n): the first n positions are there, and the last ones of them in L1.
+template <bool split, class Ready>
+TENON_INLINE void convolve(const Bf16Conv& p, const Stretch& s, std::int64_t positions, float* z, const Ready& ready) {
+  for (std::int64_t at = 0; at < positions; at += block_side) {
     multiply_block<split>({s.first + at * p.step, p.step, tile_rows * p.step, tile_terms, p.lower, s.taps, s.tap_count,
                            p.depth / tile_terms, s.filters, right_step<split>(s.columns), z + at * block_side, false},
                           smaller(block_side, positions - at), s.columns);
+    ready(at + block_side);
+  }
 }
 
 /// A thread's scratch.

@@ -118,24 +118,27 @@ void conv2d_direct(const Call& call) {
   auto* work = static_cast<float*>(call.workspace);
   const std::int64_t terms = terms_of(p), units = g.n * g.ph, panels = std::int64_t{g.groups} * p.panels;
   const std::int32_t threads = team_size(call, p);
+  // Dropout passes over whole units, so that it needs all panels of a unit on one thread.
+  const bool by_panel = units < 4 * threads && panels >= threads && !g.mask;
+  Shares shares(threads, by_panel ? panels : units,
+                by_panel ? blocks_of(panels, threads) : smaller(p.unit_block, blocks_of(units, 4 * threads)));
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    const std::int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
+    const std::int64_t thread = omp_get_thread_num();
 #pragma omp for schedule(static)
     for (std::int64_t i = 0; i < panels; ++i)
       pack_filter(p, input<float>(call, 1), work + p.filter_at + i * terms * panel, i / p.panels, i % p.panels);
     float* scratch = work + p.scratch_at + thread * p.scratch_each;
     Images images = images_of(p, input<float>(call, 0), scratch);
     float* stack = scratch + p.images_block * padded_floats(p);
-    // Dropout passes over whole units, so that it needs all panels of a unit on one thread.
-    const bool by_panel = units < 4 * team && panels >= team && !g.mask;
-    const Range mine = by_panel ? Range{0, units} : part(units, thread, team);
-    const Range which = by_panel ? part(panels, thread, team) : Range{0, panels};
-    for (std::int64_t begin = mine.begin; begin < mine.end; begin += p.unit_block) {
-      const std::int64_t end = smaller(begin + p.unit_block, mine.end);
-      images.load(begin / g.ph, (end - 1) / g.ph + 1);
-      run_block(p, call, images, work + p.filter_at, stack, begin, end, which.begin, which.end);
-      for (std::int64_t unit = begin; unit < end; ++unit) finish_unit(p, call, unit);
+    for (Range some{}; shares.take(thread, some);) {
+      const Range mine = by_panel ? Range{0, units} : some, which = by_panel ? some : Range{0, panels};
+      for (std::int64_t begin = mine.begin; begin < mine.end; begin += p.unit_block) {
+        const std::int64_t end = smaller(begin + p.unit_block, mine.end);
+        images.load(begin / g.ph, (end - 1) / g.ph + 1);
+        run_block(p, call, images, work + p.filter_at, stack, begin, end, which.begin, which.end);
+        for (std::int64_t unit = begin; unit < end; ++unit) finish_unit(p, call, unit);
+      }
     }
   }
 }

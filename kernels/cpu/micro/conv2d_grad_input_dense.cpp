@@ -138,6 +138,9 @@ void conv2d_grad_input_dense(const Call& call) {
   const std::int64_t units = std::int64_t{g.n} * g.h, panels = g.groups * channel_panels(p),
                      frame = p.dz.h * p.dz.w * g.k;
   const std::int32_t threads = team_size(call, p);
+  const bool by_panel = units < 4 * threads && panels >= threads;
+  Shares shares(threads, by_panel ? panels : units,
+                by_panel ? blocks_of(panels, threads) : smaller(p.unit_block, blocks_of(units, 4 * threads)));
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const std::int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
@@ -151,18 +154,19 @@ void conv2d_grad_input_dense(const Call& call) {
     float* scratch = work + p.scratch_at + thread * p.scratch_each;
     Gradients dz{input<float>(call, 0), lies_there(p), {scratch, frame}};
     float* z = scratch + p.images_block * frame;
-    const bool by_panel = units < 4 * team && panels >= team;
-    const Range mine = by_panel ? Range{0, units} : part(units, thread, team);
-    const Range which = by_panel ? part(panels, thread, team) : Range{0, panels};
-    for (std::int64_t begin = mine.begin; begin < mine.end; begin += p.unit_block) {
-      const std::int64_t end = smaller(begin + p.unit_block, mine.end);
-      if (!dz.in_place)
-        dz.held.hold({begin / g.h, (end - 1) / g.h + 1}, [&](std::int64_t n, float* to) { place_dz(p, call, n, to); });
-      const Block block{p, call, packed, dz, {begin, end}, which.begin, z};
-      for (std::int64_t i = which.begin; i < which.end; ++i)
-        for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t before) {
-          run_class(block, ry, rx, h, w, packed + (panels * before + i * h.count * w.count) * p.kg * panel, i);
-        });
+    for (Range some{}; shares.take(thread, some);) {
+      const Range mine = by_panel ? Range{0, units} : some, which = by_panel ? some : Range{0, panels};
+      for (std::int64_t begin = mine.begin; begin < mine.end; begin += p.unit_block) {
+        const std::int64_t end = smaller(begin + p.unit_block, mine.end);
+        if (!dz.in_place)
+          dz.held.hold({begin / g.h, (end - 1) / g.h + 1},
+                       [&](std::int64_t n, float* to) { place_dz(p, call, n, to); });
+        const Block block{p, call, packed, dz, {begin, end}, which.begin, z};
+        for (std::int64_t i = which.begin; i < which.end; ++i)
+          for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t before) {
+            run_class(block, ry, rx, h, w, packed + (panels * before + i * h.count * w.count) * p.kg * panel, i);
+          });
+      }
     }
   }
 }

@@ -39,20 +39,21 @@ void conv2d_grad_input_depthwise(const Call& call) {
   auto* work = static_cast<float*>(call.workspace);
   const std::int64_t rows = std::int64_t{g.n} * g.h;
   const std::int32_t threads = team_size(call, p);
+  Shares shares(threads, rows, smaller(g.h, blocks_of(rows, 16 * threads)));
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const std::int64_t thread = omp_get_thread_num();
-    const Range mine = part(rows, thread, omp_get_num_threads());
     float* scratch = work + p.scratch_at + thread * p.scratch_each;
     std::int64_t held = -1;
     const float* dz = nullptr;
-    for (std::int64_t row = mine.begin; row < mine.end; ++row) {
-      if (row / g.h != held) dz = dense_dz(p, call, held = row / g.h, scratch);
-      for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t) {
-        if (row % g.h % g.stride_h == ry)
-          class_row(p, dz, input<float>(call, 1), row % g.h, rx, h, w, output<float>(call, 0) + row * g.w * g.c);
-      });
-    }
+    for (Range mine{}; shares.take(thread, mine);)
+      for (std::int64_t row = mine.begin; row < mine.end; ++row) {
+        if (row / g.h != held) dz = dense_dz(p, call, held = row / g.h, scratch);
+        for_each_class(p, [&](std::int64_t ry, std::int64_t rx, const Taps& h, const Taps& w, std::int64_t) {
+          if (row % g.h % g.stride_h == ry)
+            class_row(p, dz, input<float>(call, 1), row % g.h, rx, h, w, output<float>(call, 0) + row * g.w * g.c);
+        });
+      }
   }
 }
 

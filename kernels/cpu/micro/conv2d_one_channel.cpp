@@ -96,20 +96,21 @@ void conv2d_one_channel(const Call& call) {
   const auto fn = static_cast<op::UnaryFn>(g.activation);
   const std::int64_t rows = std::int64_t{g.n} * g.oh, length = std::int64_t{g.ow} * g.k;
   const std::int32_t threads = team_size(call, p);
+  Shares shares(threads, rows, smaller(g.oh, blocks_of(rows, 16 * threads)));
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const std::int64_t thread = omp_get_thread_num();
     Images images = images_of(p, input<float>(call, 0), work + p.scratch_at + thread * p.scratch_each);
-    const Range mine = part(rows, thread, omp_get_num_threads());
     with_taps(g, [&](auto kh, auto kw, auto step) {
-      for (std::int64_t row = mine.begin; row < mine.end; ++row) {
-        images.load(row / g.oh, row / g.oh + 1);
-        const float* x = images.at(row / g.oh) + row % g.oh * g.stride_h * p.padded_w;
-        float* y = output<float>(call, 0) + row * length;
-        one_row<kh.value, kw.value, step.value>(p, call, x, fn == op::UnaryFn::relu, y);
-        if (!in_registers(fn)) activate(fn, g.alpha, y, length);
-        finish_unit(p, call, row);
-      }
+      for (Range mine{}; shares.take(thread, mine);)
+        for (std::int64_t row = mine.begin; row < mine.end; ++row) {
+          images.load(row / g.oh, row / g.oh + 1);
+          const float* x = images.at(row / g.oh) + row % g.oh * g.stride_h * p.padded_w;
+          float* y = output<float>(call, 0) + row * length;
+          one_row<kh.value, kw.value, step.value>(p, call, x, fn == op::UnaryFn::relu, y);
+          if (!in_registers(fn)) activate(fn, g.alpha, y, length);
+          finish_unit(p, call, row);
+        }
     });
   }
 }

@@ -25,21 +25,32 @@ TENON_INLINE void store_row(const Conv2dPlan& p, const Sums& z, const float* bia
   });
 }
 
-/// y and mask of one pooled row from two rows of z.
-template <bool relu>
+/// y of one pooled row from two rows of z, and the mask where there is one.
+template <bool relu, bool masks>
 TENON_INLINE void store_pooled(const Conv2dPlan& p, const Sums& z, const float* bias, std::int64_t k,
                                std::int64_t count, float* y, std::uint8_t* mask) {
   for_each_lanes(count, [&](std::int64_t j, auto lanes) {
     const Vf b = bias != nullptr ? lanes.load(bias + k + j) : Vf{};
+    [[maybe_unused]] const bool finite = !Simd::any(Simd::unordered(b - b, b));  // infinity - infinity is no number
     for (std::int64_t px = 0; px < p.g.pw; ++px) {
       const float* window = z.at + 2 * px * z.step + j;
       Vf v[4] = {lanes.load(window), lanes.load(window + z.step), lanes.load(window + z.line),
                  lanes.load(window + z.line + z.step)};
+      if constexpr (!masks) {
+        // Rounding keeps the order: the largest with the bias is that of the largest without.
+        if (!finite)
+          for (Vf& each : v) each += b;
+        Vf best = largest_of(v);
+        if (bias != nullptr && finite) best += b;
+        if (relu) best = best <= Vf{} ? Vf{} : best;
+        lanes.store(y + px * p.g.k + k + j, best);
+        continue;
+      }
       if (bias != nullptr)
         for (Vf& each : v) each += b;
       const Winner best = gated(winner_of(v), relu);
       lanes.store(y + px * p.g.k + k + j, best.value);
-      if (mask != nullptr) store_bytes(mask + px * p.g.k + k + j, narrow(best.position), count - j);
+      store_bytes(mask + px * p.g.k + k + j, narrow(best.position), count - j);
     }
   });
 }
@@ -53,9 +64,12 @@ TENON_INLINE void store_unit(const Conv2dPlan& p, const Call& call, const Sums& 
   const auto fn = static_cast<op::UnaryFn>(p.g.activation);
   if (p.g.pool) {
     std::uint8_t* mask = p.g.mask ? output<std::uint8_t>(call, 1) + at : nullptr;
-    fn == op::UnaryFn::relu ? store_pooled<true>(p, z, bias, k, count, y, mask)
-                            : store_pooled<false>(p, z, bias, k, count, y, mask);
-    return;
+    const bool relu = fn == op::UnaryFn::relu;
+    if (mask != nullptr)
+      return relu ? store_pooled<true, true>(p, z, bias, k, count, y, mask)
+                  : store_pooled<false, true>(p, z, bias, k, count, y, mask);
+    return relu ? store_pooled<true, false>(p, z, bias, k, count, y, mask)
+                : store_pooled<false, false>(p, z, bias, k, count, y, mask);
   }
   pointwise::with_unary<Simd>(fn, p.g.alpha, 0.f, [&](const auto& f) { store_row(p, z, bias, f, k, count, y); });
 }

@@ -124,14 +124,16 @@ void tile(const TileArgs& a) {
         advance(1);
       }
     }
-  if (a.to.bias != nullptr)
+  // Of its own: a store could change what lies behind `a`, so that it would be read again for each.
+  const TileEnd to = a.to;
+  if (to.bias != nullptr)
 #pragma GCC unroll 2
     for (int v = 0; v < 2; ++v) {
-      const Vf bias = Simd::load(a.to.bias + v * width);
+      const Vf bias = Simd::load(to.bias + v * width);
 #pragma GCC unroll 16
       for (int i = 0; i < pixels; ++i) acc[i][v] += bias;
     }
-  if (a.to.relu)
+  if (to.relu)
 #pragma GCC unroll 16
     for (int i = 0; i < pixels; ++i)
 #pragma GCC unroll 2
@@ -139,7 +141,7 @@ void tile(const TileArgs& a) {
 #pragma GCC unroll 16
   for (int i = 0; i < pixels; ++i)
 #pragma GCC unroll 2
-    for (int v = 0; v < 2; ++v) Simd::store(a.to.z + i * a.to.step + v * width, acc[i][v]);
+    for (int v = 0; v < 2; ++v) Simd::store(to.z + i * to.step + v * width, acc[i][v]);
 }
 using Tile = void (*)(const TileArgs&);
 constexpr Tile tiles[] = {nullptr, tile<1>, tile<2>,  tile<3>,  tile<4>,  tile<5>,  tile<6>, tile<7>,

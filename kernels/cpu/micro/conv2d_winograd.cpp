@@ -220,6 +220,7 @@ void conv2d_winograd(const Call& call) {
   // A mask is finished image by image.
   const std::int64_t blocks = g.mask ? 1 : pieces;
   const std::int32_t threads = team_size(call, p);
+  Shares shares(threads, g.n * blocks);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const std::int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
@@ -229,11 +230,10 @@ void conv2d_winograd(const Call& call) {
     float* scratch = work + p.scratch_at + thread * p.scratch_each;
     Images images = images_of(p, input<float>(call, 0), scratch);
     float* v = scratch + padded_floats(p);
-    const Range mine = part(g.n * blocks, thread, team);
-    for (std::int64_t i = mine.begin; i < mine.end; ++i) {
-      const std::int64_t n = i / blocks;
+    for (Range mine{}; shares.take(thread, mine);) {
+      const std::int64_t n = mine.begin / blocks;
       images.load(n, n + 1);
-      const Range mine_of = part(pieces, i % blocks, blocks);
+      const Range mine_of = part(pieces, mine.begin % blocks, blocks);
       for (std::int64_t piece = mine_of.begin; piece < mine_of.end; ++piece)
         run_tiles(p, call, images.at(n), work + p.filter_at, v, n, part(count, piece, pieces));
       if (g.mask)

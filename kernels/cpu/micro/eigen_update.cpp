@@ -42,7 +42,7 @@ TENON_INLINE void for_each_update(const Call& call, const UpdateGeometry& g, int
 }  // namespace
 
 void sgd(const Call& call) {
-  const auto& g = geometry<UpdateGeometry>(call);
+  const UpdateGeometry g = update_geometry(call);
   const float momentum = g.a;
   const bool nesterov = g.flag;
   for_each_update(call, g, momentum != 0.f ? 1 : 0, false, [=](const Block& at, const Temporary& gradient, float lr) {
@@ -60,7 +60,7 @@ void sgd(const Call& call) {
 }
 
 void adadelta(const Call& call) {
-  const auto& g = geometry<UpdateGeometry>(call);
+  const UpdateGeometry g = update_geometry(call);
   const float rho = g.a, epsilon = g.epsilon;
   for_each_update(call, g, 2, false, [=](const Block& at, const Temporary& gradient, float lr) {
     Out mean = at.new_state(0);
@@ -72,7 +72,7 @@ void adadelta(const Call& call) {
 }
 
 void adagrad(const Call& call) {
-  const auto& g = geometry<UpdateGeometry>(call);
+  const UpdateGeometry g = update_geometry(call);
   const float epsilon = g.epsilon;
   for_each_update(call, g, 1, false, [=](const Block& at, const Temporary& gradient, float lr) {
     Out sum = at.new_state(0);
@@ -82,7 +82,7 @@ void adagrad(const Call& call) {
 }
 
 void rmsprop(const Call& call) {
-  const auto& g = geometry<UpdateGeometry>(call);
+  const UpdateGeometry g = update_geometry(call);
   const float rho = g.a, momentum = g.b, epsilon = g.epsilon;
   const bool inside_root = g.flag;
   for_each_update(call, g, momentum != 0.f ? 2 : 1, false, [=](const Block& at, const Temporary& gradient, float lr) {
@@ -102,7 +102,7 @@ void rmsprop(const Call& call) {
 }
 
 void adam(const Call& call) {
-  const auto& g = geometry<UpdateGeometry>(call);
+  const UpdateGeometry g = update_geometry(call);
   const float beta1 = g.a, beta2 = g.b, epsilon = g.epsilon;
   const std::uint32_t t = call.control->updates + 1;
   const auto correction1 = static_cast<float>(1. - update::pow_int(static_cast<double>(beta1), t));

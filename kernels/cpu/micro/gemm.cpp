@@ -31,6 +31,8 @@ struct FmaForm {
   static constexpr std::int64_t panel = TENON_ISA::panel, slot_floats = TENON_ISA::slot_floats, batch = wide_panels,
                                 column_step = width;
   static constexpr bool turns = true;
+  static constexpr std::int64_t least_rows = tile_height;
+  TENON_INLINE std::int64_t least_columns(std::int64_t rows) { return rows <= wide_rows ? wide_panels * panel : panel; }
   static constexpr std::int64_t whole_terms = 0;
   struct Scope {};
   TENON_INLINE Tiles tiles_of(Range rows) { return TENON_ISA::tiles_of(rows); }
@@ -49,10 +51,11 @@ struct FmaForm {
     };
     // In place as far as panels are whole.
     const std::int64_t in_place = g.b_in_place ? columns.size() / panel : 0;
-    for (std::int64_t p = in_place; p < panels; ++p) pack_b(g, w.b, panel_columns(p), terms, packed_b + p * size);
+    if (in_place < panels && w.held.needs_b(columns, terms))
+      for (std::int64_t p = in_place; p < panels; ++p) pack_b(g, w.b, panel_columns(p), terms, packed_b + p * size);
     for (std::int64_t t0 = which.begin; t0 < which.end; t0 += g.tile_block) {
       const std::int64_t t1 = smaller(t0 + g.tile_block, which.end);
-      pack_a(g, w.a, tiles, {t0, t1}, terms, packed_a);
+      if (w.held.needs_a({tiles.begin(t0), tiles.begin(t1)}, terms)) pack_a(g, w.a, tiles, {t0, t1}, terms, packed_a);
       for (std::int64_t p = 0; p < panels;) {
         const bool lies_there = p < in_place;
         const Columns b = lies_there ? Columns{w.b + terms.begin * g.b_row + columns.begin + p * panel, g.b_row, panel}
@@ -60,8 +63,10 @@ struct FmaForm {
         const std::int64_t whole = (lies_there ? in_place : columns.size() / panel) - p;
         const std::int64_t together = tiles.rows.size() <= wide_rows && whole >= wide_panels ? wide_panels : 1;
         const std::int64_t count = together > 1 ? together * panel : panel_columns(p).size();
-        // The next panel comes from memory while the tiles pass over this one.
-        const float* next = lies_there && p + 1 < in_place && together == 1 ? b.at + panel : nullptr;
+        // The next panel, of this piece or more likely than not of the next, comes from memory while the tiles pass over this
+        // one.
+        const bool one_more = columns.begin + (p + 2) * panel <= g.n;
+        const float* next = lies_there && one_more && together == 1 ? b.at + panel : nullptr;
         std::int64_t asked = 0;
         for (std::int64_t k = 0; k < terms.size(); k += piece_terms) {
           const std::int64_t end = smaller(k + piece_terms, terms.size());

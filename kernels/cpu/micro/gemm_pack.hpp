@@ -20,6 +20,8 @@ TENON_INLINE void pack_a(const GemmGeometry& g, const float* a, const Tiles& til
         const std::int64_t row = tiles.begin(t) - first, height = tiles.begin(t + 1) - tiles.begin(t);
         const float* line = from + k * g.a_col + row;
         float* packed = to + row * terms.size() + k * height;
+        // Terms are far apart, and no hardware guesses that these rows' neighbours come next.
+        __builtin_prefetch(line + (tiles.begin(which.end) - first), 0, 2);
         // What a whole vector writes behind its tile belongs to the next k, which comes later; partial stores are slow.
         if (k + 1 < terms.size() && first + row + width * blocks_of(height, width) <= g.m) {
           for (std::int64_t r = 0; r < height; r += width) Simd::store(packed + r, Simd::load(line + r));
@@ -42,7 +44,9 @@ TENON_INLINE void pack_a(const GemmGeometry& g, const float* a, const Tiles& til
 TENON_INLINE void pack_b(const GemmGeometry& g, const float* b, Range columns, Range terms, float* to) {
   const float* from = b + columns.begin * g.b_col + terms.begin * g.b_row;
   if (g.b_col == 1) {
+    constexpr std::int64_t ahead = 16;
     for (std::int64_t k = 0; k < terms.size(); ++k) {
+      for (int j = 0; j < panel; j += 16) __builtin_prefetch(from + (k + ahead) * g.b_row + j, 0, 2);
       if (columns.size() < panel)
         for (int j = 0; j < panel; j += width) Simd::store(to + k * panel + j, Vf{});
       for_each_lanes(columns.size(), [&](std::int64_t j, auto lanes) {

@@ -1,7 +1,10 @@
 // What most loops need around their body: the operands, how many threads the work is worth, and one body for whole
 // vectors and for the masked rest. Threads only ever own outputs (or whole chunks), so that their count changes no bit.
 #pragma once
+#include <omp.h>
+
 #include "kernels/cpu/micro/micro.hpp"
+#include "kernels/cpu/micro/shares.hpp"
 #include "kernels/cpu/micro/simd.hpp"
 
 namespace tenon::cpu::TENON_ISA {
@@ -20,6 +23,13 @@ TENON_INLINE T* output(const Call& call, int i) {
   return static_cast<T*>(call.out[i]);
 }
 
+/// Of an update, which a step may run on a part of its elements.
+TENON_INLINE UpdateGeometry update_geometry(const Call& call) {
+  UpdateGeometry g = geometry<UpdateGeometry>(call);
+  if (call.elements > 0) g.n = call.elements;
+  return g;
+}
+
 TENON_INLINE std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 TENON_INLINE std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 TENON_INLINE std::int64_t blocks_of(std::int64_t n, std::int64_t block) { return (n + block - 1) / block; }
@@ -30,29 +40,20 @@ TENON_INLINE std::int32_t threads_for(const Call& call, std::int64_t elements) {
   return worth < 2 ? 1 : static_cast<std::int32_t>(smaller(call.threads, worth));
 }
 
-/// body(i) for i in [0, items), each thread a contiguous range.
-template <class Body>
-TENON_INLINE void parallel_for(std::int32_t threads, std::int64_t items, const Body& body) {
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
-  for (std::int64_t i = 0; i < items; ++i) body(i);
-}
-/// body(begin, end) once a thread, for bodies that carry a position along.
+/// body(begin, end) for ranges that make up [0, items), for bodies that carry a position along.
 template <class Body>
 TENON_INLINE void parallel_ranges(std::int32_t threads, std::int64_t items, const Body& body) {
-  const std::int64_t each = blocks_of(items, threads);
-  parallel_for(threads, threads, [&](std::int64_t t) {
-    const std::int64_t begin = smaller(t * each, items);
-    body(begin, smaller(begin + each, items));
-  });
+  constexpr std::int64_t pieces = 16;  // a thread
+  Shares shares(threads, items, larger(1, threads == 1 ? items : blocks_of(items, pieces * threads)));
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  for (Range some{}; shares.take(omp_get_thread_num(), some);) body(some.begin, some.end);
 }
-
-struct Range {
-  std::int64_t begin, end;
-  TENON_MEMBER std::int64_t size() const { return end - begin; }
-};
-/// Part `i` of `parts` of [0, items).
-TENON_INLINE Range part(std::int64_t items, std::int64_t i, std::int64_t parts) {
-  return {items * i / parts, items * (i + 1) / parts};
+/// body(i) for i in [0, items).
+template <class Body>
+TENON_INLINE void parallel_for(std::int32_t threads, std::int64_t items, const Body& body) {
+  parallel_ranges(threads, items, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) body(i);
+  });
 }
 
 /// A number that is a type, for lambdas.

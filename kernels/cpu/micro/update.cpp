@@ -12,6 +12,8 @@ namespace {
 template <class Body>
 TENON_INLINE void for_each_block(const Call& call, std::int64_t n, const Body& body) {
   constexpr std::int64_t block = 4096;
+  // A part that follows a product is small, and runs inside a team.
+  if (call.elements > 0) return for_each_lanes(n, body);
   parallel_for(threads_for(call, n), blocks_of(n, block), [&](std::int64_t b) {
     for_each_lanes(smaller(block, n - b * block), [&](std::int64_t i, auto lanes) { body(b * block + i, lanes); });
   });
@@ -48,7 +50,7 @@ void run_rule(const Call& call, std::int64_t n, const Rule& shared) {
 
 void sgd(const Call& call) {
   if (halted(call)) return;
-  const auto& g = geometry<UpdateGeometry>(call);
+  const UpdateGeometry g = update_geometry(call);
   const int states = g.a != 0.f ? 1 : 0;
   const update::Sgd rule{common(call, g, states), g.a, g.flag};
   if (states == 1)
@@ -59,19 +61,19 @@ void sgd(const Call& call) {
 
 void adadelta(const Call& call) {
   if (halted(call)) return;
-  const auto& g = geometry<UpdateGeometry>(call);
+  const UpdateGeometry g = update_geometry(call);
   run_rule<2>(call, g.n, update::Adadelta{common(call, g, 2), g.a, g.epsilon});
 }
 
 void adagrad(const Call& call) {
   if (halted(call)) return;
-  const auto& g = geometry<UpdateGeometry>(call);
+  const UpdateGeometry g = update_geometry(call);
   run_rule<1>(call, g.n, update::Adagrad{common(call, g, 1), g.epsilon});
 }
 
 void rmsprop(const Call& call) {
   if (halted(call)) return;
-  const auto& g = geometry<UpdateGeometry>(call);
+  const UpdateGeometry g = update_geometry(call);
   const int states = g.b != 0.f ? 2 : 1;
   const update::Rmsprop rule{common(call, g, states), g.a, g.b, g.epsilon, g.flag};
   if (states == 2)
@@ -82,7 +84,7 @@ void rmsprop(const Call& call) {
 
 void adam(const Call& call) {
   if (halted(call)) return;
-  const auto& g = geometry<UpdateGeometry>(call);
+  const UpdateGeometry g = update_geometry(call);
   const update::Adam rule{common(call, g, 2), g.a, g.b, g.epsilon, g.flag, 1., 1.};
   run_rule<2>(call, g.n, update::correct_bias(rule, call.control->updates + 1));
 }
