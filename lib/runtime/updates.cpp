@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <variant>
 
 #include "lib/runtime/run_updates.hpp"
 
@@ -28,11 +27,10 @@ class Joiner {
 
   void run() {
     for (std::size_t u = 0; u < nodes_.size(); ++u)
-      if (is_update(nodes_[u])) u = share_out(u);
+      if (is_update(nodes_[u])) share_out(u);
   }
 
  private:
-  [[nodiscard]] const op::AnyOp& op(const BoundNode& b) const { return g_.nodes[static_cast<std::size_t>(b.node)].op; }
   [[nodiscard]] Home home(ValueId v) const { return g_.values[static_cast<std::size_t>(g_.storage(v))].home; }
   [[nodiscard]] Bytes bytes(ValueId v) const {
     const std::int64_t at = home(v).offset;
@@ -55,8 +53,8 @@ class Joiner {
            std::ranges::none_of(b.in, is_parameter);
   }
 
-  /// Joins what the update at `u` shares with products before it; where the update is now.
-  std::size_t share_out(std::size_t u) {
+  /// Joins what the update at `u` shares with products before it.
+  void share_out(std::size_t u) {
     const PartOfUpdate whole{nodes_[u].step.step, static_cast<std::int32_t>(nodes_[u].in.size()),
                              static_cast<std::int32_t>(nodes_[u].out.size())};
     const Bytes all = bytes(nodes_[u].in[1]);
@@ -76,7 +74,6 @@ class Joiner {
       if (*last > m) --m;  // another step has its place
     }
     if (!taken.empty()) leave_rest(u, whole, taken, all.end - all.begin);
-    return u;
   }
 
   /// The last step up to the update that has to run before the part of it that follows the product `m`: one that reads the

@@ -12,9 +12,10 @@ namespace {
 template <class Body>
 TENON_INLINE void for_each_block(const Call& call, std::int64_t n, const Body& body) {
   constexpr std::int64_t block = 4096;
-  // A part that follows a product is small, and runs inside a team.
-  if (call.elements > 0) return for_each_lanes(n, body);
-  parallel_for(threads_for(call, n), blocks_of(n, block), [&](std::int64_t b) {
+  const std::int32_t threads = threads_for(call, n);
+  // A part that follows a product runs inside a team: it has no time to make another, of one.
+  if (threads == 1) return for_each_lanes(n, body);
+  parallel_for(threads, blocks_of(n, block), [&](std::int64_t b) {
     for_each_lanes(smaller(block, n - b * block), [&](std::int64_t i, auto lanes) { body(b * block + i, lanes); });
   });
 }
