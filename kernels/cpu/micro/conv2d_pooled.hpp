@@ -26,14 +26,6 @@ TENON_INLINE Winner winner_of(const Vf* v) {
   }
   return best;
 }
-/// The value alone.
-TENON_INLINE Vf largest_of(const Vf* v) {
-  Vf best = v[0];
-  for (int i = 1; i < 4; ++i) best = v[i] > best ? v[i] : best;
-  if (__builtin_expect(Simd::any(Simd::unordered(v[0], v[1]) | Simd::unordered(v[2], v[3])), 0))
-    return winner_of(v).value;
-  return best;
-}
 /// The activation behind a pool is relu or none: relu of the largest is the largest relu, and the winner of a window
 /// without a positive value does not count.
 TENON_INLINE Winner gated(const Winner& w, bool relu) {

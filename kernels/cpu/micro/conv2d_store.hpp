@@ -31,26 +31,20 @@ TENON_INLINE void store_pooled(const Conv2dPlan& p, const Sums& z, const float* 
                                std::int64_t count, float* y, std::uint8_t* mask) {
   for_each_lanes(count, [&](std::int64_t j, auto lanes) {
     const Vf b = bias != nullptr ? lanes.load(bias + k + j) : Vf{};
-    [[maybe_unused]] const bool finite = !Simd::any(Simd::unordered(b - b, b));  // infinity - infinity is no number
+    const bool finite = !Simd::any(Simd::unordered(b - b, b));  // infinity - infinity is no number
     for (std::int64_t px = 0; px < p.g.pw; ++px) {
       const float* window = z.at + 2 * px * z.step + j;
       Vf v[4] = {lanes.load(window), lanes.load(window + z.step), lanes.load(window + z.line),
                  lanes.load(window + z.line + z.step)};
-      if constexpr (!masks) {
-        // Rounding keeps the order: the largest with the bias is that of the largest without.
-        if (!finite)
-          for (Vf& each : v) each += b;
-        Vf best = largest_of(v);
-        if (bias != nullptr && finite) best += b;
-        if (relu) best = best <= Vf{} ? Vf{} : best;
-        lanes.store(y + px * p.g.k + k + j, best);
-        continue;
-      }
-      if (bias != nullptr)
+      // Rounding keeps the order: the largest with the bias is that of the largest without, but not which one it is.
+      const bool first = masks || !finite;
+      if (bias != nullptr && first)
         for (Vf& each : v) each += b;
-      const Winner best = gated(winner_of(v), relu);
+      Winner best = winner_of(v);
+      if (bias != nullptr && !first) best.value += b;
+      best = gated(best, relu);
       lanes.store(y + px * p.g.k + k + j, best.value);
-      store_bytes(mask + px * p.g.k + k + j, narrow(best.position), count - j);
+      if constexpr (masks) store_bytes(mask + px * p.g.k + k + j, narrow(best.position), count - j);
     }
   });
 }
